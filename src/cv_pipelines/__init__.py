@@ -1,0 +1,1 @@
+"""Reproducible pipelines for computer vision and phone sensors, from raw files to compared models."""

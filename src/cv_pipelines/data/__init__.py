@@ -1,0 +1,1 @@
+"""The data form, its checks, splits, transforms and torch datasets."""

@@ -1,0 +1,32 @@
+"""The typed errors a user can meet: each message says what is wrong, where, and what was expected."""
+
+from __future__ import annotations
+
+
+class CvPipelinesError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ConfigError(CvPipelinesError):
+    """A parameters file holds an unknown key or a value that is not allowed."""
+
+
+class SourceError(CvPipelinesError):
+    """A data set is missing, or nothing usable is left of it; names the file and what was expected."""
+
+
+class BadSampleError(CvPipelinesError):
+    """One file or record is unusable: the reader turns it into a quarantine row and goes on."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class LeakageError(CvPipelinesError):
+    """Two of our own splits share a group (subject, video, …) or the same content."""
+
+
+class CheckpointError(CvPipelinesError):
+    """A checkpoint folder is missing, incomplete, or does not fit the experiment."""

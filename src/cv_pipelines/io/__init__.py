@@ -1,0 +1,1 @@
+"""Kedro dataset classes and experiment tracking."""

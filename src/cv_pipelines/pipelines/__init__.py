@@ -1,0 +1,1 @@
+"""Kedro stages: nodes and wiring."""

@@ -1,0 +1,1 @@
+"""Plotly figures and pages from saved predictions and scores."""

@@ -1,0 +1,1 @@
+"""One LightningModule a kind of work: loss, predictions, scores."""

@@ -1,0 +1,1 @@
+"""Fitting a task: callbacks, checkpoints, seeds."""
