@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -44,12 +45,15 @@ def inspect_image(root: Path, path: str) -> ImageInfo:
         path: the file, relative to `root`.
 
     Raises:
-        BadSampleError: "missing file", "empty file", "not an image" or "truncated image".
+        BadSampleError: "missing file", "unreadable file" (a folder, no permission), "empty file", "not an
+            image" or "truncated image".
     """
     try:
         data = (root / path).read_bytes()
     except FileNotFoundError:
         raise BadSampleError("missing file", f"expected an image at {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as in lists that a crash left
+        raise BadSampleError("unreadable file", getattr(error, "strerror", None) or str(error)) from None
     if not data:
         raise BadSampleError("empty file", "0 bytes")
     try:
@@ -120,19 +124,29 @@ def read_mask(path: Path, categories: Categories) -> np.ndarray:
     colored = any("," in key for key in categories.mask_lookup)
     if colored:
         raw = raw if raw.ndim == 3 else np.repeat(raw[..., None], 3, axis=2)
-        codes = raw.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+        codes = (raw[..., 0].astype(np.uint32) << 16) | (raw[..., 1].astype(np.uint32) << 8) | raw[..., 2]
+    elif raw.ndim == 3:
+        raise BadSampleError("unknown mask value", "a colour image; expected class indices")
     else:
-        if raw.ndim == 3:
-            raise BadSampleError("unknown mask value", "a colour image; expected class indices")
-        codes = raw.astype(np.uint32)
-    keys = {_code(key): value for key, value in categories.mask_lookup.items()}
-    values, inverse = np.unique(codes, return_inverse=True)
-    unknown = [int(v) for v in values if int(v) not in keys]
-    if unknown:
-        shown = [f"{v >> 16},{v >> 8 & 255},{v & 255}" if colored else str(v) for v in unknown[:5]]
-        raise BadSampleError("unknown mask value", f"{' | '.join(shown)} not among {len(keys)} known values")
-    lookup = np.array([keys[int(v)] for v in values], dtype=np.uint8)
-    return lookup[inverse].reshape(codes.shape)
+        codes = raw
+    table = _mask_table(tuple(categories.mask_lookup.items()))
+    classes = table[codes]
+    if (classes < 0).any():
+        unknown = np.unique(codes[classes < 0])[:5].tolist()
+        shown = [f"{v >> 16},{v >> 8 & 255},{v & 255}" if colored else str(v) for v in unknown]
+        known = len(categories.mask_lookup)
+        raise BadSampleError("unknown mask value", f"{' | '.join(shown)} not among {known} known values")
+    return classes.astype(np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _mask_table(lookup: tuple[tuple[str, int], ...]) -> np.ndarray:
+    """Tabulate a lookup by pixel code: (256,) or, for colours, (2^24,) int16, -1 where unknown."""
+    codes = {_code(key): value for key, value in lookup}
+    table = np.full(1 << 24 if max(codes, default=0) > 255 else 256, -1, dtype=np.int16)
+    for code, value in codes.items():
+        table[code] = value
+    return table
 
 
 def _code(key: str) -> int:

@@ -1,1 +1,35 @@
-"""Plain `nn.Module` models."""
+"""Plain `nn.Module` models. A builder takes what the data dictates by position and its options by keyword.
+
+The values are `module:function`, imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from torch import nn
+
+MODELS = {
+    "conv_autoencoder": "cv_pipelines.models.autoencoder:build",
+    "dcgan": "cv_pipelines.models.dcgan:build",
+    "efficientnet_lite0": "cv_pipelines.models.efficientnet:build",
+    "fcos": "cv_pipelines.models.fcos:build",
+    "inception_1d": "cv_pipelines.models.inception:build",
+    "pretrained_segmenter": "cv_pipelines.models.segmenter:build",
+    "residual_cnn": "cv_pipelines.models.residual:build",
+    "unet": "cv_pipelines.models.unet:build",
+}
+
+
+def builder(name: str) -> Callable[..., nn.Module]:
+    """Return the builder of a registered model: `build(in_channels, n_outputs, *, options)`.
+
+    Raises:
+        KeyError: no model of that name; the message lists those there are.
+    """
+    if name not in MODELS:
+        raise KeyError(f"no model {name!r}; there are {', '.join(sorted(MODELS))}")
+    module, function = MODELS[name].split(":")
+    build: Callable[..., nn.Module] = getattr(import_module(module), function)
+    return build

@@ -1,0 +1,276 @@
+"""What a parameters file may say: pydantic models of a source and of an experiment.
+
+Unknown keys and wrong types are refused before anything runs. What depends on a name (the options of a
+reader, a model, an augmentation, a task's loss) is read off the signature of the function it names: its
+keyword-only arguments are the options, so a new function needs no second list.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from cv_pipelines.errors import ConfigError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """A section of a parameters file: no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Named(BaseModel):
+    """A section that names a registered function; every other key is one of its options."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`."""
+        return dict(self.model_extra or {})
+
+
+class SplitRule(Strict):
+    """How a split is carved out of `train` where the source has none of its own.
+
+    Attributes:
+        by: `group` moves whole groups (subjects, videos); `sample` moves single samples.
+        share: share of the samples that moves, 0 to 1.
+    """
+
+    by: Literal["group", "sample"] = "group"
+    share: Share
+
+
+class Sample(Strict):
+    """A drawn sample in the reader's true format instead of the real data.
+
+    Attributes:
+        n: number of samples; the reader's own default if not given.
+        size: width and height in pixels; only for images.
+        seed: of the drawing.
+    """
+
+    n: Positive | None = None
+    size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    seed: int = 0
+
+
+class SourceConfig(Named):
+    """A data set: where it lies and how it is read. Keys that are not listed are options of the reader.
+
+    Attributes:
+        reader: a key of `cv_pipelines.sources.READERS`.
+        root: folder of the official tree; read-only. None for sources that come with a package.
+        sample: draw a sample under `root` first.
+        validation: how `val` is made where the source has none.
+        test: how `test` is made where the source has none.
+        seed: of the splits.
+    """
+
+    name: str = ""
+    reader: str
+    root: str | None = None
+    sample: Sample | None = None
+    validation: SplitRule | None = None
+    test: SplitRule | None = None
+    seed: int = 0
+
+
+class Inputs(Strict):
+    """What a sample looks like when it reaches the model.
+
+    Attributes:
+        size: height and width that images are resized to; None keeps them as they are.
+        normalize: `dataset` takes mean and deviation of the train split, `packaged` those of the packaged
+            ImageNet weights ((x - 127) / 128), `half` maps 0..255 to -1..1.
+        labels_per_class: train on so many labelled samples a class only (None: all).
+    """
+
+    size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    normalize: Literal["dataset", "packaged", "half"] = "dataset"
+    labels_per_class: Positive | None = None
+
+
+class Optimizer(Strict):
+    """The step rule.
+
+    Attributes:
+        lr: peak learning rate.
+        weight_decay: decoupled for adamw; never on norms and biases.
+        momentum: of sgd (Nesterov).
+        betas: of adam and adamw.
+        encoder_lr_scale: factor on `lr` for the parameters of `model.encoder`.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    encoder_lr_scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Schedule(Strict):
+    """The learning rate over the run, stepped every batch.
+
+    Attributes:
+        name: `one_cycle` (Smith & Topin 2018) rises then falls to zero by a cosine; `cosine` only falls;
+            `constant` stays.
+        warmup: share of all steps spent rising (one_cycle), 0 to 1.
+    """
+
+    name: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
+    warmup: Share = 0.3
+
+
+class Train(Strict):
+    """How the model is fitted.
+
+    Attributes:
+        epochs: passes over the train split.
+        batch_size: samples a step.
+        precision: Lightning's name; `bf16-mixed` is fast on GPUs and on CPUs with AMX.
+        ema: decay of an exponential moving average of the weights; None for none.
+        early_stopping: epochs without a better validation score before stopping; None for never.
+        select: which weights are predicted with: of the epoch with the best validation score, or the last.
+        fit_on: `train_val` adds the validation split once everything is chosen; then `select` is `last`.
+        gradient_clip: largest gradient norm; None for no clipping.
+        validate_every: epochs between validations.
+        workers: loader processes; 0 loads in the training process. Never changes a result.
+        channels_last: memory format of image batches and weights.
+        device: `auto` takes a GPU where there is one.
+        seeds: one training each; scores are means over them.
+    """
+
+    epochs: Positive
+    batch_size: Positive
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    ema: Share | None = None
+    early_stopping: Positive | None = None
+    select: Literal["best", "last"] = "best"
+    fit_on: Literal["train", "train_val"] = "train"
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    validate_every: Positive = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    channels_last: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+
+    @model_validator(mode="after")
+    def _needs_validation(self) -> Self:
+        if self.fit_on == "train_val" and (self.select == "best" or self.early_stopping):
+            raise ValueError("fit_on train_val leaves nothing to choose on: select last, no early_stopping")
+        return self
+
+
+class Evaluate(Strict):
+    """What is scored.
+
+    Attributes:
+        split: `test` for the figure that is reported, `val` while choosing.
+        protocol: `coco` or `voc` for detection; `standard` elsewhere.
+        batch_size: samples a prediction step; that of training if not given.
+        flip: average predictions with those of the mirrored image.
+    """
+
+    split: Literal["val", "test"] = "test"
+    protocol: Literal["standard", "coco", "voc"] = "standard"
+    batch_size: Positive | None = None
+    flip: bool = False
+
+
+class ExperimentConfig(Strict):
+    """One experiment: a model of a task on a source.
+
+    Attributes:
+        task: a key of `cv_pipelines.tasks.TASKS`.
+        source: the name of a source.
+        model: a key of `cv_pipelines.models.MODELS` and its options.
+        init_from: an experiment whose checkpoint gives the encoder's first weights.
+        tour: whether it belongs to the tour, on embedded data.
+        embedder: an experiment whose checkpoint embeds images (GAN scores).
+        inputs: size, normalisation, number of labels.
+        augment: a key of `cv_pipelines.data.transforms.AUGMENTS` and its options; None for none.
+        loss: options of the task's loss.
+        train: how it is fitted.
+        evaluate: what is scored.
+    """
+
+    task: str
+    source: str
+    model: Named
+    init_from: str | None = None
+    tour: bool = False
+    embedder: str | None = None
+    inputs: Inputs = Inputs()
+    augment: Named | None = None
+    loss: dict[str, Any] = {}
+    train: Train
+    evaluate: Evaluate = Evaluate()
+
+
+def options_model(function: Callable[..., Any]) -> type[BaseModel]:
+    """Make a pydantic model of a function's keyword-only arguments."""
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints.get(name, Any), ... if p.default is inspect.Parameter.empty else p.default)
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def check_options(where: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Check options against a function's keyword-only arguments.
+
+    Args:
+        where: file and key, for the message.
+        function: whose keyword-only arguments are allowed.
+        options: what the parameters file says.
+
+    Raises:
+        ConfigError: an option is unknown or has a value that is not allowed.
+    """
+    model = options_model(function)
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(explain(where, error, list(model.model_fields))) from None
+
+
+def parse(where: str, model: type[ModelT], values: Any) -> ModelT:
+    """Validate one top-level section of a parameters file.
+
+    Raises:
+        ConfigError: names file, key, value and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(where, error, list(model.model_fields))) from None
+
+
+def explain(where: str, error: ValidationError, allowed: list[str]) -> str:
+    """Say in a line per defect what is wrong and what is allowed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            depth = len(item["loc"]) == 1
+            known = f"; allowed are {', '.join(sorted(allowed))}" if depth else ""
+            lines.append(f"{where}: {key}: unknown key (value {item['input']!r}){known}")
+        else:
+            lines.append(f"{where}: {key}: {item['msg']} (value {item['input']!r})")
+    return "\n".join(lines)

@@ -1,0 +1,202 @@
+"""Torch datasets over the tables: one class for every task, randomness fixed by (seed, epoch, sample)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from cv_pipelines.data.images import read_mask, read_rgb
+from cv_pipelines.data.schema import Categories
+
+Target = Literal["none", "label", "labels", "mask", "boxes"]
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """A prepared source in memory: what training, prediction and scoring read.
+
+    Attributes:
+        samples: the manifest, all splits.
+        annotations: objects of the samples.
+        categories: class lists.
+        arrays: packed images or signals, memory-mapped.
+        root: folder that `media` and `target` are relative to.
+        statistics: of the train split: `mean` and `std` a channel, `counts` a class.
+    """
+
+    samples: pd.DataFrame
+    annotations: pd.DataFrame
+    categories: Categories
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    root: Path | None = None
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+    def only(self, *splits: str) -> Self:
+        """Return the same source with the samples (and their objects) of some splits."""
+        return self.where(self.samples["split"].isin(splits).to_numpy())
+
+    def where(self, keep: np.ndarray) -> Self:
+        """Return the same source with the samples where the boolean array `keep` is true."""
+        samples = self.samples[keep].reset_index(drop=True)
+        objects = self.annotations[self.annotations["sample_id"].isin(samples["sample_id"])]
+        return replace(self, samples=samples, annotations=objects.reset_index(drop=True))
+
+    @property
+    def kind(self) -> Literal["image", "signal"]:
+        """What a sample is."""
+        return "signal" if "signals" in self.arrays else "image"
+
+    @property
+    def channels(self) -> int:
+        """Channels of a sample: those of the packed array, 3 (RGB) for files."""
+        if self.kind == "signal":
+            return int(self.arrays["signals"].shape[1])
+        images = self.arrays.get("images")
+        return 3 if images is None or images.ndim == 4 else 1
+
+    def read(self, index: int) -> Tensor:
+        """Read a sample: image (C, H, W) uint8 or signal (C, T) float32."""
+        row = int(self.samples["row"].iat[index])
+        if row >= 0:
+            name = "signals" if self.kind == "signal" else "images"
+            array = np.array(self.arrays[name][row])
+            return torch.from_numpy(array if self.kind == "signal" else _channels_first(array))
+        path = Path(self.root or ".") / self.samples["media"].iat[index]
+        return torch.from_numpy(_channels_first(read_rgb(path)))
+
+    def mask(self, index: int) -> np.ndarray:
+        """Read a sample's target mask, (H, W) uint8 class indices with 255 for void."""
+        return read_mask(Path(self.root or ".") / self.samples["target"].iat[index], self.categories)
+
+
+def _channels_first(image: np.ndarray) -> np.ndarray:
+    stacked = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    return np.array(stacked)
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Mix a run's seed, the epoch and a sample's index into one 63-bit seed, the same on every machine."""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class SampleDataset(Dataset[Item]):
+    """Samples as dicts: `image` or `signal`, the target under its own key, and `index`.
+
+    A key is a sample index, or (epoch, index) as `EpochSampler` gives: then the augmentation is drawn from
+    (seed, epoch, index) alone, so neither workers nor a restart change it.
+
+    Args:
+        data: the samples, in order.
+        target: which target to read.
+        size: (height, width) to resize images and masks to; None keeps them.
+        augment: applied after the resize.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self,
+        data: SourceData,
+        target: Target,
+        size: list[int] | None = None,
+        augment: Callable[[Item], Item] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.data = data
+        self.target = target
+        self.augment = augment
+        self.seed = seed
+        self.resize = v2.Resize(size, antialias=True) if size else None
+        self.objects = _objects_by_sample(data.annotations) if target == "boxes" else {}
+
+    def __len__(self) -> int:
+        return len(self.data.samples)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        item = self._item(index)
+        if self.augment is None:
+            return item
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(sample_seed(self.seed, epoch, index))
+        try:
+            return self.augment(item)
+        finally:
+            torch.set_rng_state(state)
+
+    def _item(self, index: int) -> Item:
+        tensor = self.data.read(index)
+        if self.data.kind == "signal":
+            return {"signal": tensor, **self._class_target(index), "index": index}
+        item: Item = {"image": tv_tensors.Image(tensor), "index": index}
+        if self.target == "mask":
+            item["mask"] = tv_tensors.Mask(torch.from_numpy(self.data.mask(index)))
+        elif self.target == "boxes":
+            item |= self._box_target(index, (int(tensor.shape[1]), int(tensor.shape[2])))
+        else:
+            item |= self._class_target(index)
+        return self.resize(item) if self.resize else item
+
+    def _class_target(self, index: int) -> Item:
+        if self.target == "none":
+            return {}
+        labels = list(self.data.samples["labels"].iat[index])
+        if self.target == "label":
+            return {"label": int(labels[0])}
+        hot = torch.zeros(len(self.data.categories.labels))
+        hot[labels] = 1.0
+        return {"label": hot}
+
+    def _box_target(self, index: int, size: tuple[int, int]) -> Item:
+        empty = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        corners, categories = self.objects.get(self.data.samples["sample_id"].iat[index], empty)
+        boxes = torch.from_numpy(corners)
+        return {
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
+            "labels": torch.from_numpy(categories),
+        }
+
+
+def _objects_by_sample(annotations: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Group boxes to train on as XYXY; crowd regions and `difficult` objects are not trained on."""
+    usable = annotations[~(annotations["iscrowd"] | annotations["difficult"])]
+    found = {}
+    for sample_id, rows in usable.groupby("sample_id", sort=False):
+        xywh = rows[["x", "y", "w", "h"]].to_numpy(np.float32)
+        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        found[str(sample_id)] = (corners, rows["category"].to_numpy(np.int64))
+    return found
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Gives (epoch, index): a permutation that depends on (seed, epoch) alone. Lightning sets the epoch."""
+
+    def __init__(self, length: int, seed: int, epoch: int = 0) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        generator = torch.Generator().manual_seed(sample_seed(self.seed, self.epoch, -1))
+        epoch = self.epoch
+        for index in torch.randperm(self.length, generator=generator).tolist():
+            yield epoch, index

@@ -1,0 +1,85 @@
+"""Which sources and experiments there are: the YAML files themselves, read without Kedro or torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cv_pipelines.errors import ConfigError
+
+ENVIRONMENTS = ("base", "local")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the graph needs to know of an experiment."""
+
+    name: str
+    task: str
+    source: str
+    init_from: str | None
+    embedder: str | None
+    tour: bool
+
+    @property
+    def needs(self) -> list[str]:
+        """Experiments whose checkpoint this one reads."""
+        return [name for name in (self.init_from, self.embedder) if name]
+
+
+def find_experiments(conf: Path) -> dict[str, Experiment]:
+    """Read the experiments of `conf/{base,local}/parameters/experiments/*.yml`.
+
+    Raises:
+        ConfigError: a file is no YAML mapping, lacks `task` or `source`, or names an unknown experiment.
+    """
+    found: dict[str, Experiment] = {}
+    for name, (path, values) in _sections(conf, "experiments").items():
+        missing = [key for key in ("task", "source") if not isinstance(values.get(key), str)]
+        if missing:
+            raise ConfigError(f"{path}: {name}: needs {' and '.join(missing)} (text)")
+        found[name] = Experiment(
+            name,
+            values["task"],
+            values["source"],
+            values.get("init_from"),
+            values.get("embedder"),
+            bool(values.get("tour", False)),
+        )
+    for experiment in found.values():
+        for needed in experiment.needs:
+            if needed not in found:
+                raise ConfigError(
+                    f"{experiment.name}: no experiment {needed!r}; there are {', '.join(sorted(found))}"
+                )
+    return dict(sorted(found.items()))
+
+
+def find_sources(conf: Path) -> list[str]:
+    """Return the names of the sources in `conf/{base,local}/parameters/sources/*.yml`."""
+    return sorted(_sections(conf, "sources"))
+
+
+def file_of(conf: Path, name: str) -> Path | None:
+    """Return the file that declares a source or an experiment (the strongest environment's)."""
+    known = _sections(conf, "sources") | _sections(conf, "experiments")
+    return known[name][0] if name in known else None
+
+
+def _sections(conf: Path, kind: str) -> dict[str, tuple[Path, dict[str, Any]]]:
+    sections: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for environment in ENVIRONMENTS:
+        for path in sorted((conf / environment / "parameters" / kind).glob("*.yml")):
+            try:
+                content = yaml.safe_load(path.read_text(encoding="utf8")) or {}
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{path}: not YAML: {error}") from None
+            if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+                raise ConfigError(f"{path}: expected a mapping of names to sections")
+            for name, values in content.items():
+                known = sections[name][1] if name in sections else {}
+                sections[name] = (path, known | values)
+    return sections

@@ -1,0 +1,156 @@
+"""The life of a `kedro run`: validation before it, tracking during it, a table of results after it."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.hooks import hook_impl
+
+from cv_pipelines.errors import ConfigError
+from cv_pipelines.experiments import file_of, find_experiments, find_sources
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+
+    from cv_pipelines.io.tracking import Tracker
+
+REPORTING = Path("data/08_reporting")
+
+
+class ExperimentHooks:
+    """Validates parameters, keeps one MLflow run an experiment, prints what came out and where it lies."""
+
+    def __init__(self) -> None:
+        self.tracker: Tracker | None = None
+        self.seconds: dict[str, float] = {}
+        self.experiments: list[str] = []
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember where the project lies and what it is configured with."""
+        self.project = Path(context.project_path)
+        self.params: dict[str, Any] = context.params
+        self.tracking = context.config_loader["mlflow"]
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Check every source and experiment of the run, then open tracking.
+
+        Raises:
+            ConfigError: a parameters file is wrong; all defects are listed.
+        """
+        del catalog
+        namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
+        self.check(namespaces)
+        trained = {
+            n.namespace for n in pipeline.nodes if n.namespace and "prepare" not in n.tags | {"ingest"}
+        }
+        known = find_experiments(self.project / "conf")
+        self.experiments = sorted(namespaces & known.keys() & trained)
+        self.seconds = {}
+        if self.experiments:
+            self.open_tracking(str(run_params.get("pipeline_name") or "tour"))
+
+    def check(self, namespaces: set[str]) -> None:
+        """Validate the sections of these sources and experiments, and of the sources they read.
+
+        Raises:
+            ConfigError: lists every defect with file, key, value and what is allowed.
+        """
+        from cv_pipelines.training.validation import check_experiment, check_source
+
+        conf = self.project / "conf"
+        sources = find_sources(conf)
+        experiments = find_experiments(conf)
+        used = {experiments[n].source for n in namespaces & experiments.keys()} | namespaces
+        defects = []
+        for name in sorted(used):
+            where = f"{self._file(name)}: {name}"
+            try:
+                if name in experiments:
+                    check_experiment(where, self.params.get(name, {}), sources)
+                elif name in sources:
+                    check_source(where, self.params.get(name, {}))
+            except ConfigError as error:
+                defects.append(str(error))
+        if defects:
+            raise ConfigError("\n".join(defects))
+
+    def _file(self, name: str) -> str:
+        path = file_of(self.project / "conf", name)
+        return str(path.relative_to(self.project)) if path else "parameters"
+
+    def open_tracking(self, title: str) -> None:
+        """Connect to MLflow; make sure that runs are closed even if the process is told to stop."""
+        from cv_pipelines.io.tracking import Tracker, TrackingConfig
+
+        self.tracker = Tracker(TrackingConfig.model_validate(self.tracking), self.project)
+        self.tracker.begin(title, self.experiments)
+        # Kedro's error hook sees Exceptions only: Ctrl-C and SIGTERM pass it by.
+        atexit.register(self.close, "KILLED")
+        signal.signal(signal.SIGTERM, _stop)
+
+    def close(self, status: str) -> None:
+        """Close all open runs with a status; harmless if none is open."""
+        if self.tracker:
+            self.tracker.end_all(status)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Open an experiment's run before its first node."""
+        self.started = time.perf_counter()
+        if self.tracker and node.namespace in self.experiments:
+            self.tracker.start(node.namespace, self.params[node.namespace])
+
+    @hook_impl
+    def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
+        """Log what a node gave: curves, scores, the report."""
+        name = node.namespace or ""
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - self.started
+        if not self.tracker or name not in self.experiments:
+            return
+        if f"{name}.history" in outputs:
+            self.tracker.log_history(name, outputs[f"{name}.history"])
+        if f"{name}.metrics" in outputs:
+            from cv_pipelines.training.leaderboard import contract_key
+
+            metrics = outputs[f"{name}.metrics"]
+            self.tracker.log_scores(name, metrics, contract_key(metrics))
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Log the reports, close the runs, write the leaderboard, print the table."""
+        del pipeline
+        for name in self.experiments:
+            folder = self.project / REPORTING / name
+            if self.tracker and name in self.tracker.open:
+                files = ["report.html", "metrics.json", "details.json"]
+                self.tracker.log_files(name, [folder / file for file in files])
+        self.close("FINISHED")
+        if self.experiments:
+            from cv_pipelines.summary import conclude
+
+            conclude(self.project, self.experiments, self.seconds)
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Close the runs as failed."""
+        del error
+        self.close("FAILED")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM into an orderly exit, so that `atexit` closes the runs."""
+    del frame
+    sys.exit(128 + number)

@@ -1,0 +1,94 @@
+"""A small residual CNN for images (He et al. 2016, "Identity Mappings", basic blocks at CIFAR scale)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm and a shortcut; the first may halve the image."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        same = stride == 1 and in_channels == channels
+        self.skip: nn.Module = (
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, channels, H / stride, W / stride)."""
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+class ResidualEncoder(nn.Sequential):
+    """A stem at full resolution, then stages of residual blocks, each after the first halving the image."""
+
+    def __init__(self, in_channels: int, channels: Sequence[int], blocks: int) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(in_channels, channels[0], 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(inplace=True),
+        ]
+        previous = channels[0]
+        for stage, width in enumerate(channels):
+            for block in range(blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(ResidualBlock(previous, width, stride))
+                previous = width
+        super().__init__(*layers)
+
+
+class ResidualCnn(nn.Module):
+    """Encoder, global average pooling, dropout, a linear head."""
+
+    def __init__(
+        self, in_channels: int, n_classes: int, channels: Sequence[int], blocks: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.encoder = ResidualEncoder(in_channels, channels, blocks)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1], n_classes)
+        )
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, channels[-1]): what the head's linear layer sees."""
+        return self.encoder(x).mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) float to (B, n_classes) logits."""
+        logits: Tensor = self.head(self.encoder(x))
+        return logits
+
+
+def build(
+    in_channels: int,
+    n_classes: int,
+    *,
+    channels: Sequence[int] = (32, 64, 128),
+    blocks: int = 2,
+    dropout: float = 0.0,
+) -> ResidualCnn:
+    """Build the network.
+
+    Args:
+        in_channels: image channels.
+        n_classes: outputs.
+        channels: width of each stage.
+        blocks: residual blocks a stage.
+        dropout: before the linear head, 0 to 1.
+    """
+    return ResidualCnn(in_channels, n_classes, channels, blocks, dropout)

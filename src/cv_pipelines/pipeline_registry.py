@@ -1,0 +1,61 @@
+"""The map of the system: sources × data stages + experiments × model stages.
+
+An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
+checkpoint it starts from. A task's pipeline runs that task's experiments of the tour.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kedro.pipeline import Pipeline
+
+from cv_pipelines.experiments import Experiment, find_experiments, find_sources
+from cv_pipelines.pipelines.evaluate import pipeline as evaluate
+from cv_pipelines.pipelines.ingest import pipeline as ingest
+from cv_pipelines.pipelines.prepare import pipeline as prepare
+from cv_pipelines.pipelines.report import pipeline as report
+from cv_pipelines.pipelines.train import pipeline as train
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def data_pipeline(source: str) -> Pipeline:
+    """Raw files of a source to its manifest, statistics and data report."""
+    return ingest.create_pipeline(source) + prepare.create_pipeline(source)
+
+
+def model_pipeline(experiment: Experiment) -> Pipeline:
+    """Manifest to checkpoint, predictions, scores and report."""
+    name, source = experiment.name, experiment.source
+    return (
+        train.create_pipeline(name, source, experiment.init_from)
+        + evaluate.create_pipeline(name, source, experiment.task, experiment.embedder)
+        + report.create_pipeline(name, source)
+    )
+
+
+def experiment_pipeline(experiment: Experiment, experiments: dict[str, Experiment]) -> Pipeline:
+    """Everything one experiment needs, from raw files to its report."""
+    whole = data_pipeline(experiment.source) + model_pipeline(experiment)
+    return sum((experiment_pipeline(experiments[n], experiments) for n in experiment.needs), whole)
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Return every pipeline by name."""
+    experiments = find_experiments(CONF)
+    single = {name: experiment_pipeline(e, experiments) for name, e in experiments.items()}
+    sources = {f"data_{name}": data_pipeline(name) for name in find_sources(CONF)}
+    tour = [name for name, experiment in experiments.items() if experiment.tour]
+    tasks = sorted({experiments[name].task for name in tour})
+    groups = {
+        task: sum((single[name] for name in tour if experiments[name].task == task), Pipeline([]))
+        for task in tasks
+    }
+    return {
+        "__default__": sum((single[name] for name in tour), Pipeline([])),
+        "everything": sum(single.values(), sum(sources.values(), Pipeline([]))),
+        **groups,
+        **single,
+        **sources,
+    }

@@ -1,0 +1,1 @@
+"""Evaluate: predictions as a table, then scores from that table alone."""

@@ -1,0 +1,1 @@
+"""Ingest: raw files become the project's tables."""

@@ -1,0 +1,78 @@
+"""Nodes of the prepare stage. The core is imported when a node runs, so that listing pipelines is fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cv_pipelines.pipelines.source_data import source_data
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def split_samples(
+    source: dict[str, Any], samples: pd.DataFrame, facts: dict[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Carve the splits that the source lacks and look for leaks.
+
+    Args:
+        source: its parameters.
+        samples: as read.
+        facts: of the reader.
+
+    Returns:
+        The manifest: `samples` with every split in place; and the facts with what splits share added.
+
+    Raises:
+        LeakageError: two splits of our own making share a group or content; names the offenders.
+    """
+    from cv_pipelines.config import SourceConfig, parse
+    from cv_pipelines.data.splits import assign_splits, check_leakage
+
+    config = parse("source", SourceConfig, source)
+    official = set(samples["split"])
+    manifest = assign_splits(samples, validation=config.validation, test=config.test, seed=config.seed)
+    pairs = {(a, b) for a in official for b in official if a < b}
+    # A validation split carved out of the official train leaves the border to the official test official.
+    pairs |= {("val", "test")} if "test" in official else set()
+    leakage = check_leakage(manifest, pairs)
+    shared = {
+        pair: found for pair, found in leakage.items() if found["shared_groups"] or found["shared_contents"]
+    }
+    return manifest, facts | {"shared": shared}
+
+
+def compute_statistics(
+    source: dict[str, Any],
+    manifest: pd.DataFrame,
+    annotations: pd.DataFrame,
+    categories: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Measure the train split; see `train_statistics`."""
+    from cv_pipelines.data.statistics import train_statistics
+
+    return train_statistics(source_data(source, manifest, annotations, categories, arrays))
+
+
+def report_source(
+    source: dict[str, Any],
+    manifest: pd.DataFrame,
+    annotations: pd.DataFrame,
+    categories: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    quarantine: pd.DataFrame,
+    facts: dict[str, Any],
+) -> tuple[str, dict[str, Any], go.Figure, go.Figure]:
+    """Draw the data report.
+
+    Returns:
+        The page, its figures as JSON-able numbers, the class counts and the gallery for previews.
+    """
+    from cv_pipelines.plots.data_report import draw
+
+    data = source_data(source, manifest, annotations, categories, arrays)
+    title = str(source.get("root") or source["reader"]).rstrip("/").rsplit("/", 1)[-1]
+    return draw(title, data, quarantine, facts)

@@ -1,0 +1,1 @@
+"""Report: figures and a page for each experiment."""

@@ -1,0 +1,28 @@
+"""Wiring of the report stage."""
+
+from functools import partial, update_wrapper
+
+from kedro.pipeline import Node, Pipeline
+
+from cv_pipelines.pipelines.report.nodes import draw_report
+
+DATA = ["manifest", "annotations", "categories", "arrays"]
+RESULTS = ["history", "predictions", "metrics", "details", "sample_scores"]
+
+
+def create_pipeline(experiment: str, source: str) -> Pipeline:
+    """Saved results of one experiment to its page and figures."""
+    node = Node(
+        update_wrapper(partial(draw_report, experiment), draw_report),
+        inputs={
+            "experiment": f"params:{experiment}",
+            "source": f"params:{source}",
+            **{name: f"{source}.{name}" for name in DATA},
+            **{name: f"{experiment}.{name}" for name in RESULTS},
+        },
+        outputs=[f"{experiment}.{name}" for name in ("report", "curves", "score_figure", "gallery")],
+        name="draw_report",
+        namespace=experiment,
+        tags=["report"],
+    )
+    return Pipeline([node])

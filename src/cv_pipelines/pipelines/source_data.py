@@ -1,0 +1,40 @@
+"""From catalog entries to the core's form of a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from cv_pipelines.data.datasets import SourceData
+
+
+def source_data(
+    source: dict[str, Any],
+    manifest: pd.DataFrame,
+    annotations: pd.DataFrame,
+    categories: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    statistics: dict[str, Any] | None = None,
+) -> SourceData:
+    """Gather what the catalog holds of a source.
+
+    Args:
+        source: its parameters.
+        manifest: samples with splits.
+        annotations: objects.
+        categories: class lists.
+        arrays: packed samples.
+        statistics: of the train split, where they are needed.
+    """
+    from cv_pipelines.config import SourceConfig, parse
+    from cv_pipelines.data.datasets import SourceData
+    from cv_pipelines.data.schema import Categories
+
+    config = parse("source", SourceConfig, source)
+    root = Path(config.root) if config.root else None
+    parsed = Categories.model_validate(categories)
+    return SourceData(manifest, annotations, parsed, arrays, root, statistics or {})

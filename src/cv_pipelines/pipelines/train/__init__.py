@@ -1,0 +1,1 @@
+"""Train: one node from tables to checkpoints."""

@@ -1,0 +1,163 @@
+"""Galleries: images with the truth against what the model said (signals: `signal_gallery`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cv_pipelines.plots.grid import TALLEST, Cell, picture_grid
+from cv_pipelines.plots.rasters import (
+    IGNORED_RGB,
+    SMALL_SIDE,
+    Box,
+    display_scale,
+    draw_boxes,
+    overlay,
+    picture,
+    resized,
+    tile,
+)
+from cv_pipelines.plots.signals import signal_gallery
+from cv_pipelines.plots.theme import (
+    INK,
+    PREDICTION_RGB,
+    RGB,
+    RIGHT,
+    SOFT_INK,
+    TRUTH_RGB,
+    WIDTH,
+    WRONG,
+    css,
+    no_data,
+    plain,
+)
+
+__all__ = ["Box", "GalleryItem", "gallery", "signal_gallery"]
+
+OVERSAMPLING = 1.5
+"""Pixels embedded for one shown, so that pictures stay sharp on fine screens."""
+
+LEGEND_CLASSES = 32
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One sample to show.
+
+    Attributes:
+        image: (H, W) or (H, W, 3) uint8; None or empty shows a grey field.
+        title: what the sample is called.
+        truth_boxes: true boxes, in the image's pixels.
+        predicted_boxes: predicted boxes, in the image's pixels.
+        truth_mask: (H, W) class indices, 255 is void.
+        predicted_mask: (H, W) class indices.
+        truth: the true label in words.
+        prediction: the predicted label in words.
+        correct: colours the label line; None leaves it neutral.
+    """
+
+    image: np.ndarray | None
+    title: str = ""
+    truth_boxes: Sequence[Box] = field(default_factory=list)
+    predicted_boxes: Sequence[Box] = field(default_factory=list)
+    truth_mask: np.ndarray | None = None
+    predicted_mask: np.ndarray | None = None
+    truth: str | None = None
+    prediction: str | None = None
+    correct: bool | None = None
+
+
+def gallery(
+    items: Sequence[GalleryItem],
+    class_colors: Mapping[str, RGB],
+    columns: int = 4,
+    title: str = "Truth and prediction",
+) -> go.Figure:
+    """Draw samples with what is true and what the model said.
+
+    Boxes: truth solid green, predictions dashed orange with class and score. Masks: image, truth, prediction
+    side by side, so a third as many columns. Labels: a coloured line, right or wrong.
+
+    Args:
+        items: the samples, in the order they are shown.
+        class_colors: mask class name to RGB, in index order (`theme.class_colors` makes it).
+        columns: samples a row.
+        title: plain text.
+    """
+    if not items:
+        return no_data(title, "there is no sample to show")
+    masks = any(item.truth_mask is not None or item.predicted_mask is not None for item in items)
+    columns = max(min(columns // 3 if masks else columns, len(items)), 1)
+    side = round(OVERSAMPLING * min(WIDTH / columns / (3 if masks else 1), TALLEST))
+    cells = [_cell(item, class_colors, side) for item in items]
+    figure = picture_grid(cells, columns, title, "image · truth · prediction" if masks else "")
+    if any(item.truth_boxes for item in items):
+        _explain(figure, [("truth", css(TRUTH_RGB), "solid")])
+    if any(item.predicted_boxes for item in items):
+        _explain(figure, [("prediction", css(PREDICTION_RGB), "dash")])
+    if masks:
+        _explain(figure, _mask_legend(items, class_colors))
+    return figure
+
+
+def _cell(item: GalleryItem, class_colors: Mapping[str, RGB], side: int) -> Cell:
+    flat = picture(item.image)
+    small = max(flat.size) <= SMALL_SIDE
+    masked = item.truth_mask is not None or item.predicted_mask is not None
+    scale = display_scale(flat.size, side)
+    image = resized(flat, scale)
+    panels = [draw_boxes(image, item.truth_boxes, item.predicted_boxes, scale)]
+    if masked:
+        blank = picture(None).resize(image.size)
+        for mask in (item.truth_mask, item.predicted_mask):
+            panels.append(overlay(image, mask, class_colors) if mask is not None and mask.size else blank)
+    return Cell(tile(panels, len(panels)), _caption(item), small)
+
+
+def _caption(item: GalleryItem) -> tuple[tuple[str, str], ...]:
+    lines = [(item.title, SOFT_INK)] if item.title else []
+    color = INK if item.correct is None else RIGHT if item.correct else WRONG
+    sign = "" if item.correct is None else "✓ " if item.correct else "✗ "
+    if item.prediction is not None and item.truth is not None and item.correct is not True:
+        lines.append((f"{sign}{item.prediction} (true: {item.truth})", color))
+    elif item.prediction is not None or item.truth is not None:
+        lines.append((f"{sign}{item.prediction if item.prediction is not None else item.truth}", color))
+    return tuple(lines)
+
+
+def _mask_legend(items: Iterable[GalleryItem], class_colors: Mapping[str, RGB]) -> list[tuple[str, str, str]]:
+    masks = [m for item in items for m in (item.truth_mask, item.predicted_mask) if m is not None and m.size]
+    present = {int(index) for mask in masks for index in np.unique(mask)}
+    entries = [
+        (name, css(color), "") for index, (name, color) in enumerate(class_colors.items()) if index in present
+    ]
+    if any(index >= len(class_colors) for index in present):
+        entries.insert(0, ("void", css(IGNORED_RGB), ""))
+    if len(entries) > LEGEND_CLASSES:
+        rest = len(entries) - LEGEND_CLASSES
+        entries = [*entries[:LEGEND_CLASSES], (f"and {rest} more", "rgba(0,0,0,0)", "")]
+    return entries
+
+
+def _explain(figure: go.Figure, entries: Iterable[tuple[str, str, str]]) -> None:
+    """Add legend entries for what is drawn inside the pictures (name, colour, dash or "" for a square)."""
+    for name, color, dash in entries:
+        look = (
+            {"mode": "lines", "line": {"color": color, "dash": dash, "width": 3}}
+            if dash
+            else {"mode": "markers", "marker": {"color": color, "symbol": "square", "size": 13}}
+        )
+        figure.add_scatter(x=[None], y=[None], name=plain(name, 24), hoverinfo="skip", **look)
+    figure.update_layout(
+        legend={
+            "itemclick": False,
+            "itemdoubleclick": False,
+            "y": 0,
+            "yanchor": "top",
+            "x": 0,
+            "xanchor": "left",
+        }
+    )

@@ -1,0 +1,113 @@
+"""Offline HTML pages: the report of an experiment, the report of a data source, the index of all."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cv_pipelines.plots.document import Block, Section, document, paragraphs, sections_html, table
+from cv_pipelines.plots.leaderboard import index_page
+from cv_pipelines.plots.meanings import contract_meaning, score_meaning
+from cv_pipelines.plots.theme import finite, number
+
+__all__ = ["Section", "data_page", "index_page", "report_page"]
+
+TILES = 4
+_ARROWS = {"higher": "↑ higher is better", "lower": "↓ lower is better", "": ""}
+
+
+def report_page(
+    title: str,
+    subtitle: str,
+    scores: Mapping[str, float | None],
+    contract: Mapping[str, Any],
+    sections: Sequence[Section],
+    notes: Sequence[str] = (),
+) -> str:
+    """Return the report of an experiment as one HTML page that needs no network.
+
+    Args:
+        title: plain text, such as the experiment's name.
+        subtitle: plain text.
+        scores: name to value; the first `TILES` become the headline.
+        contract: what the numbers hold for (data set, split, protocol, …).
+        sections: the figures, in order.
+        notes: plain text, a point each.
+    """
+    blocks = [
+        Block("Scores", _tiles(scores) + _score_table(scores)),
+        Block("What these numbers mean", _contract_table(contract)),
+        *sections_html(sections),
+    ]
+    if notes:
+        points = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+        blocks.append(Block("Notes", f"<ul>{points}</ul>"))
+    return document(title, subtitle, blocks)
+
+
+def _tiles(scores: Mapping[str, float | None]) -> str:
+    # A score with a slash is one class of a family: the table has it.
+    headline = [(name, value) for name, value in scores.items() if finite([value]) and "/" not in name]
+    tiles = "".join(
+        f'<div class="tile"><b>{number(value)}</b><span>{html.escape(name)}</span></div>'
+        for name, value in headline[:TILES]
+    )
+    return f'<div class="tiles">{tiles}</div>' if tiles else ""
+
+
+def _score_table(scores: Mapping[str, float | None]) -> str:
+    rows = []
+    for name, value in scores.items():
+        meaning = score_meaning(name)
+        shown = float(value) if value is not None else None
+        rows.append([name, shown, meaning.text, _ARROWS[meaning.better]])
+    return table(["score", "value", "what it says", ""], rows)
+
+
+def _contract_table(contract: Mapping[str, Any]) -> str:
+    lead = "A number holds for one contract only. Compare it with another only where all of this is the same."
+    rows = [[key.replace("_", " "), value, contract_meaning(key)] for key, value in contract.items()]
+    return paragraphs(lead) + table(["", "here", "what it says"], rows)
+
+
+def data_page(
+    title: str,
+    subtitle: str,
+    facts: Mapping[str, Any],
+    sections: Sequence[Section],
+    quarantine: pd.DataFrame,
+) -> str:
+    """Return the report of a data source as one HTML page that needs no network.
+
+    Args:
+        title: plain text, such as the source's name.
+        subtitle: plain text.
+        facts: what is known about the source (version, licence, counts, …), shown as a table.
+        sections: the figures, in order: splits, classes, sizes, gallery.
+        quarantine: the `quarantine` table: its reasons are counted, its first rows listed.
+    """
+    rows = [[key.replace("_", " "), value] for key, value in facts.items()]
+    blocks = [
+        Block("Facts", table(["", ""], rows)),
+        *sections_html(sections),
+        Block("Quarantine", _quarantine(quarantine)),
+    ]
+    return document(title, subtitle, blocks)
+
+
+def _quarantine(quarantine: pd.DataFrame) -> str:
+    if quarantine.empty:
+        return paragraphs("Nothing was set aside or repaired: every file was usable as it is.")
+    counts = quarantine.groupby(["reason", "action"]).size().sort_values(ascending=False, kind="stable")
+    summary = [[reason, action, int(n)] for (reason, action), n in counts.items()]
+    rows = quarantine[["file", "reason", "action", "detail"]].to_numpy().tolist()
+    lead = f"{len(rows):,} files or records were left out (dropped) or corrected (repaired)."
+    return (
+        paragraphs(lead)
+        + table(["reason", "action", "count"], summary)
+        + "<h3>Files</h3>"
+        + table(["file", "reason", "action", "detail"], rows)
+    )

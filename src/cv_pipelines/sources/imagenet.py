@@ -1,0 +1,322 @@
+"""ImageNet ILSVRC2012 classification and localisation, as the challenge's archives unpack.
+
+```
+ILSVRC/Data/CLS-LOC/train/<synset>/<synset>_<k>.JPEG     ILSVRC/Annotations/CLS-LOC/train/<synset>/….xml
+ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_<8 digits>.JPEG   ILSVRC/Annotations/CLS-LOC/val/….xml
+LOC_synset_mapping.txt, LOC_val_solution.csv             beside or in ILSVRC/
+ILSVRC2012_devkit_t12/data/{ILSVRC2012_validation_ground_truth.txt, meta.mat or map_clsloc.txt}
+```
+
+Labels are the synsets in sorted order, which is the order of published ImageNet weights; the devkit's own
+numbers (ILSVRC2012_ID, from 1) follow another order and are translated. The official validation images are
+given as `test`; the official test labels were never published.
+
+Box corners count from 0 and are inclusive: over the 80,477 boxes of the 50,000 validation images (most of
+them 500 pixels wide) the smallest corner is 0 and the common largest one 499. So a box from 0 to 499 is 500
+pixels wide: w = xmax - xmin + 1. About half of the training images have no box file, officially.
+
+Source: https://image-net.org/challenges/LSVRC/2012. Terms: non-commercial research and education.
+Citation: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from cv_pipelines.data.schema import (
+    Categories,
+    Quarantine,
+    Tables,
+    Truth,
+    annotations_table,
+    categories_of,
+    samples_table,
+)
+from cv_pipelines.errors import BadSampleError, SourceError
+from cv_pipelines.sources.labelled import LabelledFile, first_synonyms, labelled_rows
+from cv_pipelines.sources.pascal_xml import XmlBox, read_boxes, write_boxes
+from cv_pipelines.sources.scenes import SHAPES, draw_scene
+
+EXPECTED = "ILSVRC/Data/CLS-LOC/{train/<synset>/*.JPEG, val/*.JPEG}"
+SYNSET = re.compile(r"n\d{8}")
+DEVKIT_FOLDERS = ("ILSVRC2012_devkit_t12/data", "devkit/data")
+
+
+def read(root: Path, *, labels_from: Literal["auto", "csv", "devkit"] = "auto") -> Tables:
+    """Read whatever is there of the training and validation images, their classes and boxes.
+
+    Args:
+        root: the folder that holds `ILSVRC/`, or `ILSVRC` itself.
+        labels_from: where the classes of validation images come from: "csv" is LOC_val_solution.csv, "devkit"
+            the devkit's ground truth; "auto" takes the CSV where there is one.
+
+    Raises:
+        SourceError: no image is usable, or a list that is needed is missing.
+    """
+    prefix = next((p for p in ("ILSVRC/", "") if (root / p / "Data/CLS-LOC").is_dir()), None)
+    if prefix is None:
+        raise SourceError(f"{root}: expected {EXPECTED}")
+    quarantine = Quarantine()
+    files = _Files(root, prefix)
+    words = _synset_words(files, quarantine)
+    index = {wnid: i for i, wnid in enumerate(words)}
+    entries = _train_entries(files, index, quarantine) + _val_entries(files, labels_from, index, quarantine)
+    rows = labelled_rows(root, entries, quarantine, EXPECTED)
+    boxes = [box for row in rows for box in _box_rows(files, row, index, quarantine)]
+    classes = categories_of(first_synonyms(words), ids=list(words))
+    return Tables(
+        samples_table(rows),
+        annotations_table(boxes),
+        Categories(labels=classes, objects=classes),
+        quarantine.table(),
+        facts={
+            "reader": "imagenet",
+            "official_split": "train; the official validation images are given as test",
+            "licence": "ImageNet terms of access: non-commercial research and education",
+            "images_without_boxes": len(rows) - len({box["sample_id"] for box in boxes}),
+        },
+    )
+
+
+class _Files:
+    """Where the parts of the tree lie: `prefix` is "ILSVRC/" or empty."""
+
+    def __init__(self, root: Path, prefix: str) -> None:
+        self.root, self.prefix = root, prefix
+        self.images = root / prefix / "Data/CLS-LOC"
+
+    def find(self, name: str, folders: tuple[str, ...] = (".",)) -> Path | None:
+        """Return the first file of that name in the root or in `ILSVRC/`."""
+        paths = (self.root / p / f / name for p in ("", self.prefix) for f in folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def _synset_words(files: _Files, quarantine: Quarantine) -> dict[str, str]:
+    path = files.find("LOC_synset_mapping.txt")
+    if path is None:
+        words = dict(_devkit_classes(files, quarantine).values())
+    else:
+        words = {}
+        for line in _lines(path):
+            wnid, _, text = line.partition(" ")
+            if SYNSET.fullmatch(wnid):
+                words[wnid] = text
+            else:
+                quarantine.drop(
+                    files.relative(path), "unreadable line", f"{line[:80]!r}; expected a synset id"
+                )
+    if not words:
+        raise SourceError(f"{files.root}: expected LOC_synset_mapping.txt, or meta.mat or map_clsloc.txt")
+    return dict(sorted(words.items()))
+
+
+def _devkit_classes(files: _Files, quarantine: Quarantine) -> dict[int, tuple[str, str]]:
+    """Return ILSVRC2012_ID to (synset, words), of meta.mat or else of map_clsloc.txt."""
+    meta = files.find("meta.mat", DEVKIT_FOLDERS)
+    if meta is not None:
+        try:
+            synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)["synsets"])
+            return {
+                int(s["ILSVRC2012_ID"]): (str(s["WNID"]), str(s["words"]))
+                for s in synsets
+                if int(s["num_children"]) == 0
+            }
+        except (
+            MatReadError,
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            NotImplementedError,
+        ) as error:
+            quarantine.drop(
+                files.relative(meta), "unreadable list", f"{error}; expected the devkit's synsets"
+            )
+    classes: dict[int, tuple[str, str]] = {}
+    table = files.find("map_clsloc.txt", DEVKIT_FOLDERS)
+    if table is None:
+        return classes
+    for line in _lines(table):
+        match line.split():
+            case [wnid, number, name] if number.isdecimal():
+                classes[int(number)] = (wnid, name.replace("_", " "))
+            case _:
+                quarantine.drop(files.relative(table), "unreadable line", line[:80])
+    return classes
+
+
+def _train_entries(files: _Files, index: dict[str, int], quarantine: Quarantine) -> list[LabelledFile]:
+    entries: list[LabelledFile] = []
+    for folder in sorted(path for path in (files.images / "train").glob("*") if path.is_dir()):
+        if folder.name not in index:
+            quarantine.drop(files.relative(folder), "unknown class", f"not among {len(index)} synsets")
+            continue
+        entries += [
+            _entry(files, path, "train", index[folder.name]) for path in sorted(folder.glob("*.JPEG"))
+        ]
+    return entries
+
+
+def _val_entries(
+    files: _Files, labels_from: str, index: dict[str, int], quarantine: Quarantine
+) -> list[LabelledFile]:
+    images = sorted((files.images / "val").glob("*.JPEG"))
+    if not images:
+        return []
+    labels = _val_labels(files, labels_from, quarantine)
+    entries: list[LabelledFile] = []
+    for path in images:
+        wnid = labels.get(path.stem)
+        if wnid in index:
+            entries.append(_entry(files, path, "test", index[wnid]))
+        else:
+            reason = "no label" if wnid is None else "unknown class"
+            quarantine.drop(files.relative(path), reason, f"{wnid}; expected one of {len(index)} synsets")
+    return entries
+
+
+def _entry(files: _Files, path: Path, split: str, label: int) -> LabelledFile:
+    sample_id = path.relative_to(files.images).with_suffix("").as_posix()
+    return LabelledFile(sample_id, files.relative(path), split, label)
+
+
+def _val_labels(files: _Files, labels_from: str, quarantine: Quarantine) -> dict[str, str]:
+    """Return the validation images' synsets by file stem."""
+    solution = files.find("LOC_val_solution.csv") if labels_from != "devkit" else None
+    if solution is not None:
+        return _csv_labels(solution, files, quarantine)
+    truth = (
+        files.find("ILSVRC2012_validation_ground_truth.txt", DEVKIT_FOLDERS) if labels_from != "csv" else None
+    )
+    if truth is None:
+        wanted = {"csv": "LOC_val_solution.csv", "devkit": "the devkit's ground truth"}
+        raise SourceError(
+            f"{files.root}: no labels for {files.prefix}Data/CLS-LOC/val; expected "
+            + wanted.get(labels_from, " or ".join(wanted.values()))
+        )
+    classes = _devkit_classes(files, quarantine)
+    labels: dict[str, str] = {}
+    for number, line in enumerate(_lines(truth), start=1):
+        if line.isdecimal() and int(line) in classes:
+            labels[f"ILSVRC2012_val_{number:08d}"] = classes[int(line)][0]
+        else:
+            quarantine.drop(files.relative(truth), "unreadable line", f"line {number}: {line[:80]!r}")
+    return labels
+
+
+def _csv_labels(path: Path, files: _Files, quarantine: Quarantine) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for number, line in enumerate(_lines(path)[1:], start=2):
+        image, _, boxes = line.partition(",")
+        if boxes.split():
+            labels[image] = boxes.split()[0]
+        else:
+            quarantine.drop(files.relative(path), "unreadable line", f"line {number}: {line[:80]!r}")
+    return labels
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+
+
+def _box_rows(
+    files: _Files, row: dict[str, Any], index: dict[str, int], quarantine: Quarantine
+) -> list[dict[str, Any]]:
+    path = f"{files.prefix}Annotations/CLS-LOC/{row['sample_id']}.xml"
+    try:
+        boxes = read_boxes(files.root, path, (row["width"], row["height"]), quarantine, offset=0)
+    except BadSampleError as error:
+        # Only the validation images officially have a box file each, and only if the archive is unpacked.
+        if error.reason != "missing file" or (row["split"] == "test" and (files.root / path).parent.is_dir()):
+            quarantine.drop(path, error.reason, f"{error.detail}; image kept without boxes")
+        return []
+    rows: list[dict[str, Any]] = []
+    for box in boxes:
+        if box.name not in index:
+            quarantine.drop(path, "unknown class", f"{box.name!r} not among {len(index)} synsets")
+            continue
+        w, h = min(box.w + 1, row["width"] - box.x), min(box.h + 1, row["height"] - box.y)
+        place = {"x": box.x, "y": box.y, "w": w, "h": h, "area": w * h, "difficult": box.difficult}
+        rows.append({"sample_id": row["sample_id"], "category": index[box.name], **place})
+    return rows
+
+
+def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128), seed: int = 0) -> Truth:
+    """Draw a small ImageNet of six shapes with one or two objects an image, all lists and box files included.
+
+    Args:
+        root: folder to write into.
+        n: images in all; the last quarter are validation images.
+        size: (width, height) in pixels.
+        seed: same seed, same bytes.
+    """
+    rng = np.random.default_rng(seed)
+    wnids = [f"n9000000{k}" for k in range(len(SHAPES))]
+    first_val = n - n // 4
+    truth, solution = Truth({"train": first_val, "test": n - first_val}), ["ImageId,PredictionString"]
+    truth.splits = {split: count for split, count in truth.splits.items() if count}
+    numbers: list[int] = []
+    for i in range(n):
+        shape, k = i % len(SHAPES), i - first_val + 1
+        name = f"val/ILSVRC2012_val_{k:08d}" if k > 0 else f"train/{wnids[shape]}/{wnids[shape]}_{i}"
+        scene = draw_scene(rng, size, [shape] * int(rng.integers(1, 3)))
+        corners = [(o.x, o.y, o.x + o.w - 1, o.y + o.h - 1) for o in scene.objects]
+        _write_image(root, name, scene.image, wnids[shape], corners)
+        truth.labels[name] = [SHAPES[shape]]
+        truth.boxes[name] = [
+            (SHAPES[shape], float(o.x), float(o.y), float(o.w), float(o.h)) for o in scene.objects
+        ]
+        if k > 0:
+            strings = (f"{wnids[shape]} {' '.join(map(str, box))} " for box in corners)
+            solution.append(f"{Path(name).name},{''.join(strings)}")
+            numbers.append(len(SHAPES) - shape)
+    _write_lists(root, wnids, solution, numbers)
+    return truth
+
+
+def _write_lists(root: Path, wnids: list[str], solution: list[str], numbers: list[int]) -> None:
+    """Write the lists; the devkit numbers the classes backwards, for its order is not the sorted one."""
+    devkit = root / DEVKIT_FOLDERS[0]
+    devkit.mkdir(parents=True, exist_ok=True)
+    pairs = list(zip(wnids, SHAPES, strict=True))
+    texts = {
+        root / "LOC_synset_mapping.txt": [f"{wnid} {name}, drawn shape" for wnid, name in pairs],
+        root / "LOC_val_solution.csv": solution,
+        devkit / "map_clsloc.txt": [
+            f"{w} {i} {name}" for i, (w, name) in enumerate(reversed(pairs), start=1)
+        ],
+        devkit / "ILSVRC2012_validation_ground_truth.txt": [str(number) for number in numbers],
+    }
+    for path, lines in texts.items():
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _write_image(
+    root: Path, name: str, pixels: np.ndarray, wnid: str, corners: list[tuple[int, int, int, int]]
+) -> None:
+    image_path = root / "ILSVRC/Data/CLS-LOC" / f"{name}.JPEG"
+    box_path = root / "ILSVRC/Annotations/CLS-LOC" / f"{name}.xml"
+    for path in (image_path, box_path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(image_path, format="JPEG", quality=92)
+    drawn = [XmlBox(wnid, x, y, right - x, bottom - y, difficult=False) for x, y, right, bottom in corners]
+    height, width = pixels.shape[:2]
+    write_boxes(
+        box_path,
+        drawn,
+        folder=image_path.parent.name,
+        filename=image_path.stem,
+        size=(width, height),
+        offset=0,
+    )

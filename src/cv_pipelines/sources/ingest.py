@@ -1,0 +1,96 @@
+"""Reading a configured source: draw its sample if asked for, read it, or load what was read before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cv_pipelines.config import SourceConfig
+from cv_pipelines.data.schema import Categories, Tables
+from cv_pipelines.sources import reader
+
+STAMP = "ingested.json"
+
+
+def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
+    """Give the tables of a source.
+
+    Args:
+        config: the source.
+        store: folder where the tables of an earlier ingest lie; they are loaded if neither the raw files
+            (paths, sizes, times) nor the reader's options have changed since.
+
+    Returns:
+        The tables, and the stamp to keep beside them.
+
+    Raises:
+        SourceError: nothing usable lies under `config.root`.
+    """
+    root = Path(config.root) if config.root else None
+    if config.sample is not None and root is not None:
+        draw_sample(config, root)
+    stamp = {"reader": config.reader, "options": config.options, "files": digest_of_files(root)}
+    stored = load_tables(store) if read_stamp(store) == stamp else None
+    return stored or reader(config.reader).read(root, **config.options), stamp
+
+
+def draw_sample(config: SourceConfig, root: Path) -> None:
+    """Draw the configured sample under `root`, unless that very sample lies there already."""
+    assert config.sample is not None
+    wanted = config.sample.model_dump()
+    note = root / "sample.json"
+    if note.exists() and json.loads(note.read_text(encoding="utf8")) == wanted:
+        return
+    fresh = root.with_name(root.name + ".drawing")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    options = {key: value for key, value in wanted.items() if value is not None}
+    if "size" in options:
+        options["size"] = tuple(options["size"])
+    reader(config.reader).write_sample(fresh, **options)
+    (fresh / "sample.json").write_text(json.dumps(wanted), encoding="utf8")
+    shutil.rmtree(root, ignore_errors=True)
+    fresh.rename(root)
+
+
+def digest_of_files(root: Path | None) -> str:
+    """Digest path, size and time of every file below a folder; the same while nothing there changes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for folder, folders, files in os.walk(root) if root else []:
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(folder, name)
+            facts = os.stat(path)
+            digest.update(f"{os.path.relpath(path, root)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def read_stamp(store: Path) -> dict[str, Any] | None:
+    """Return the stamp of the tables in `store`, or None where there is none to trust."""
+    try:
+        stamp: dict[str, Any] = json.loads((store / STAMP).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return stamp
+
+
+def load_tables(store: Path) -> Tables | None:
+    """Load the tables of an earlier ingest, or None if one is missing or damaged."""
+    try:
+        frames = {
+            n: pd.read_parquet(store / f"{n}.parquet") for n in ("samples", "annotations", "quarantine")
+        }
+        texts = {n: (store / f"{n}.json").read_text(encoding="utf8") for n in ("categories", "facts")}
+        arrays = {p.stem: np.load(p, mmap_mode="r") for p in sorted((store / "arrays").glob("*.npy"))}
+        categories = Categories.model_validate_json(texts["categories"])
+        facts = json.loads(texts["facts"])
+    except (OSError, ValueError):  # pyarrow's and pydantic's errors are ValueErrors
+        return None
+    return Tables(categories=categories, arrays=arrays, facts=facts, **frames)

@@ -1,0 +1,251 @@
+"""Oxford-IIIT Pets: cats and dogs of 37 breeds with trimaps, and head boxes for a part of them.
+
+    images/Abyssinian_1.jpg
+    annotations/{list,trainval,test}.txt            image, class id 1..37, species, breed id in the species
+    annotations/trimaps/Abyssinian_1.png            1 pet, 2 background, 3 border
+    annotations/xmls/Abyssinian_1.xml               head box in VOC's form, for trainval images only
+
+Source: https://www.robots.ox.ac.uk/~vgg/data/pets/, CC BY-SA 4.0.
+Citation: Parkhi, Vedaldi, Zisserman, Jawahar: Cats and Dogs, CVPR 2012.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from cv_pipelines.data.images import ImageInfo, check_mask, scan_images
+from cv_pipelines.data.schema import (
+    IGNORE_INDEX,
+    Categories,
+    Quarantine,
+    Tables,
+    Truth,
+    annotations_table,
+    categories_of,
+    samples_table,
+)
+from cv_pipelines.errors import BadSampleError, SourceError
+from cv_pipelines.sources.pascal_xml import XmlBox, read_boxes, write_boxes
+from cv_pipelines.sources.scenes import Scene, draw_scene
+
+BREEDS = (
+    *("Abyssinian", "american_bulldog", "american_pit_bull_terrier", "basset_hound", "beagle", "Bengal"),
+    *("Birman", "Bombay", "boxer", "British_Shorthair", "chihuahua", "Egyptian_Mau"),
+    *("english_cocker_spaniel", "english_setter", "german_shorthaired", "great_pyrenees", "havanese"),
+    *("japanese_chin", "keeshond", "leonberger", "Maine_Coon", "miniature_pinscher", "newfoundland"),
+    *("Persian", "pomeranian", "pug", "Ragdoll", "Russian_Blue", "saint_bernard", "samoyed"),
+    *("scottish_terrier", "shiba_inu", "Siamese", "Sphynx", "staffordshire_bull_terrier"),
+    *("wheaten_terrier", "yorkshire_terrier"),
+)
+"""The official breeds; breed k has class id k + 1. Cats are written with a capital."""
+
+SPECIES = ("cat", "dog")
+
+SAMPLE_BREEDS = ("Abyssinian", "beagle", "Bengal", "boxer", "Siamese", "pug")
+"""What `write_sample` calls the six drawn shapes, in the order of `scenes.SHAPES`."""
+
+SPLITS = {"trainval": "train", "test": "test"}
+PET, BACKGROUND, BORDER = 1, 2, 3
+LIST_HEAD = """#Image CLASS-ID SPECIES BREED ID
+#ID: 1:37 Class ids
+#SPECIES: 1:Cat 2:Dog
+#BREED ID: 1-25:Cat 1:12:Dog
+#All images with 1st letter as captial are cat images
+#images with small first letter are dog images
+"""
+"""The first lines of the official list.txt, letter for letter."""
+
+
+def read(
+    root: Path,
+    *,
+    labels: Literal["breed", "species"] = "breed",
+    mask: Literal["trimap", "pet"] = "trimap",
+) -> Tables:
+    """Read the data set; official trainval is given as 'train'.
+
+    That a test image has no head box is official and no defect; `facts` counts the images without one. An
+    unusable trimap costs only the `target`, an unusable XML only the box.
+
+    Args:
+        root: folder that holds `images/` and `annotations/`.
+        labels: what `samples.labels` says: one of 37 breeds, or cat or dog. Head boxes are always cat or dog.
+        mask: 'trimap' has the classes pet, background and border; 'pet' has background and pet, and ignores
+            the border.
+
+    Raises:
+        SourceError: the split lists are missing, or no listed image is usable.
+    """
+    quarantine = Quarantine()
+    lists = _list_splits(root, quarantine)
+    categories = _categories(labels, mask)
+    images = scan_images(root, [f"images/{stem}.jpg" for stem in lists], quarantine)
+    if not images:
+        raise SourceError(f"{root / 'images'}: none of {len(lists)} listed images is usable")
+    samples: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for info in images.values():
+        stem = Path(info.path).stem
+        split, breed = lists[stem]
+        label = breed if labels == "breed" else _species(breed)
+        target = _target(root, info, categories, quarantine)
+        samples.append(_sample_row(info, split, target, label))
+        annotations += _heads(root, info, quarantine)
+    facts = _facts(lists, samples, annotations)
+    tables = samples_table(samples), annotations_table(annotations)
+    return Tables(*tables, categories, quarantine.table(), facts=facts)
+
+
+def _species(breed: int) -> int:
+    return SPECIES.index("cat" if BREEDS[breed][0].isupper() else "dog")
+
+
+def _categories(labels: str, mask: str) -> Categories:
+    trimap = {str(PET): 0, str(BACKGROUND): 1, str(BORDER): 2}
+    pet = {str(PET): 1, str(BACKGROUND): 0, str(BORDER): IGNORE_INDEX}
+    breeds = categories_of(list(BREEDS), [str(k + 1) for k in range(len(BREEDS))])
+    species = categories_of(list(SPECIES), ["1", "2"])
+    return Categories(
+        labels=breeds if labels == "breed" else species,
+        objects=species,
+        mask=categories_of(["pet", "background", "border"] if mask == "trimap" else ["background", "pet"]),
+        mask_lookup=trimap if mask == "trimap" else pet,
+    )
+
+
+def _list_splits(root: Path, quarantine: Quarantine) -> dict[str, tuple[str, int]]:
+    """Give split and breed index of every listed image."""
+    found: dict[str, tuple[str, int]] = {}
+    for name, split in SPLITS.items():
+        path = f"annotations/{name}.txt"
+        try:
+            text = (root / path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            detail = "no image list; expected lines 'Abyssinian_1 1 1 1'"
+            raise SourceError(f"{root / path}: {detail}") from None
+        for line in text.splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            stem, *ids = line.split()
+            if len(ids) != 3 or ids[0] not in {str(k + 1) for k in range(len(BREEDS))} or "/" in stem:
+                detail = f"{line[:80]!r}; expected an image name, a class id 1..37, species, breed id"
+                quarantine.drop(path, "unreadable list line", detail)
+            elif stem in found:
+                quarantine.drop(path, "listed twice", f"{stem} is in {found[stem][0]} already")
+            else:
+                found[stem] = (split, int(ids[0]) - 1)
+    return found
+
+
+def _target(root: Path, info: ImageInfo, categories: Categories, quarantine: Quarantine) -> str | None:
+    path = f"annotations/trimaps/{Path(info.path).stem}.png"
+    try:
+        check_mask(root, path, (info.width, info.height), categories)
+    except BadSampleError as error:
+        quarantine.drop(path, error.reason, error.detail)
+        return None
+    return path
+
+
+def _heads(root: Path, info: ImageInfo, quarantine: Quarantine) -> list[dict[str, Any]]:
+    path = f"annotations/xmls/{Path(info.path).stem}.xml"
+    if not (root / path).is_file():
+        return []
+    try:
+        boxes = read_boxes(root, path, (info.width, info.height), quarantine)
+    except BadSampleError as error:
+        quarantine.drop(path, error.reason, error.detail)
+        return []
+    rows = []
+    for box in boxes:
+        if box.name not in SPECIES:
+            quarantine.drop(path, "unknown class", f"{box.name!r} is neither cat nor dog")
+            continue
+        place = {"x": box.x, "y": box.y, "w": box.w, "h": box.h, "area": box.w * box.h}
+        row = {"sample_id": Path(info.path).stem, "category": SPECIES.index(box.name), **place}
+        rows.append({**row, "difficult": box.difficult})
+    return rows
+
+
+def _sample_row(info: ImageInfo, split: str, target: str | None, label: int) -> dict[str, Any]:
+    stem = Path(info.path).stem
+    place = {"sample_id": stem, "media": info.path, "target": target, "split": split, "group": stem}
+    size = {"width": info.width, "height": info.height}
+    return {**place, **size, "labels": [label], "content_hash": info.content_hash}
+
+
+def _facts(
+    lists: dict[str, tuple[str, int]], samples: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> dict[str, Any]:
+    boxed = {row["sample_id"] for row in annotations}
+    return {
+        "reader": "oxford_pets",
+        "official_split": "trainval is given as train; test",
+        "licence": "CC BY-SA 4.0",
+        "listed": len(lists),
+        "breeds_present": len({breed for _, breed in lists.values()}),
+        "samples_without_box": sum(row["sample_id"] not in boxed for row in samples),
+    }
+
+
+def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128), seed: int = 0) -> Truth:
+    """Draw small Pets of six breeds, three of cats and three of dogs, one large shape an image.
+
+    Breeds take turns; every second round is in test. The head is the upper 40 % of the shape; as in the
+    source, only trainval images have a head box. The border is three pixels wide.
+
+    Args:
+        root: folder to write `images/` and `annotations/` under.
+        n: number of images.
+        size: (width, height) in pixels.
+        seed: same seed, same bytes.
+    """
+    rng = np.random.default_rng(seed)
+    for folder in ("images", "annotations/trimaps", "annotations/xmls"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    lists: dict[str, list[str]] = {"trainval": [], "test": []}
+    truth = Truth(splits={})
+    for index in range(n):
+        round_, shape = divmod(index, len(SAMPLE_BREEDS))
+        name, breed = ("test" if round_ % 2 else "trainval"), SAMPLE_BREEDS[shape]
+        stem = f"{breed}_{round_ + 1}"
+        scene = draw_scene(rng, size, [shape], scale=(0.5, 0.8))
+        Image.fromarray(scene.image).save(root / f"images/{stem}.jpg", quality=90)
+        Image.fromarray(_trimap(scene)).save(root / f"annotations/trimaps/{stem}.png")
+        boxes = _draw_heads(scene, SPECIES[_species(BREEDS.index(breed))]) if name == "trainval" else []
+        if boxes:
+            xml = root / f"annotations/xmls/{stem}.xml"
+            write_boxes(xml, boxes, folder="OXIIIT", filename=f"{stem}.jpg", size=size)
+        lists[name].append(f"{stem} {_official_ids(breed)}\n")
+        truth.labels[stem] = [breed]
+        truth.boxes[stem] = [(b.name, b.x, b.y, b.w, b.h) for b in boxes]
+    for name, lines in lists.items():
+        (root / f"annotations/{name}.txt").write_text("".join(lines))
+    (root / "annotations/list.txt").write_text(LIST_HEAD + "".join(sorted(lists["trainval"] + lists["test"])))
+    truth.splits = {"train": len(lists["trainval"]), "test": len(lists["test"])}
+    return truth
+
+
+def _draw_heads(scene: Scene, species: str) -> list[XmlBox]:
+    return [XmlBox(species, o.x, o.y, o.w, math.ceil(0.4 * o.h), False) for o in scene.objects]
+
+
+def _trimap(scene: Scene) -> np.ndarray:
+    pet = scene.instances > 0
+    inner = binary_erosion(pet, iterations=2, border_value=1)
+    border = binary_dilation(pet) & ~inner
+    return np.where(border, BORDER, np.where(pet, PET, BACKGROUND)).astype(np.uint8)
+
+
+def _official_ids(breed: str) -> str:
+    """Give class id, species and breed id within the species, as a list line has them."""
+    index = BREEDS.index(breed)
+    species = _species(index)
+    within = sum(_species(k) == species for k in range(index + 1))
+    return f"{index + 1} {species + 1} {within}"

@@ -1,0 +1,150 @@
+"""Tiny ImageNet (200 classes, 64×64 pixels, one box an image), read through `image_folder`.
+
+`tiny-imagenet-200/{wnids.txt, words.txt, train/<wnid>/{images/*.JPEG, <wnid>_boxes.txt},
+val/{images/*.JPEG, val_annotations.txt}}`; `val` is given as `test`, for the labels of `test` are not public.
+
+A box line is `file x1 y1 x2 y2` with corners that count from 0 and are inclusive: of 5,000 boxes 1,837 start
+at 0, 2,127 end at 63 on 64 pixels and none ends at 64. So w = x2 - x1 + 1. A few boxes were scaled down to a
+line at the image's edge (x1 = x2); they show nothing and are dropped as boxes without area.
+
+Source: http://cs231n.stanford.edu/tiny-imagenet-200.zip (Stanford CS231n; Le and Yang, Tiny ImageNet Visual
+Recognition Challenge, 2015). Licence: ImageNet's terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cv_pipelines.data.schema import (
+    Categories,
+    Quarantine,
+    Tables,
+    annotations_table,
+    categories_of,
+    samples_table,
+)
+from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.labelled import LabelledFile, first_synonyms, labelled_rows
+
+EXPECTED = "wnids.txt, train/<wnid>/images/*.JPEG and val/{images/*.JPEG, val_annotations.txt}"
+
+
+def read_tiny_imagenet(root: Path, class_names: dict[str, str]) -> Tables:
+    """Read images, classes (sorted synset ids) and boxes.
+
+    Args:
+        root: the folder that holds `tiny-imagenet-200`, or that folder itself.
+        class_names: readable names by synset id, which go before those of words.txt.
+
+    Raises:
+        SourceError: `wnids.txt` is missing or no image is usable.
+    """
+    base = next((path for path in (root, root / "tiny-imagenet-200") if (path / "wnids.txt").is_file()), None)
+    if base is None:
+        raise SourceError(f"{root}: expected {EXPECTED}")
+    quarantine = Quarantine()
+    words = _words(base) | class_names
+    wnids = sorted({line.strip() for line in _lines(base / "wnids.txt") if line.strip()})
+    index = {wnid: i for i, wnid in enumerate(wnids)}
+    tree = _Tree(root, base, index, quarantine)
+    corners: dict[str, list[str]] = {}
+    files = [*tree.train(corners), *tree.val(corners)]
+    rows = labelled_rows(root, files, quarantine, EXPECTED)
+    boxes = [box for row in rows for box in tree.boxes(row, corners.get(row["media"]))]
+    classes = categories_of(first_synonyms({wnid: words.get(wnid, wnid) for wnid in wnids}), ids=wnids)
+    return Tables(
+        samples_table(rows),
+        annotations_table(boxes),
+        Categories(labels=classes, objects=classes),
+        quarantine.table(),
+        facts={
+            "reader": "image_folder",
+            "official_split": "train; val is given as test (test has no public labels)",
+            "licence": "ImageNet terms of access: non-commercial research and education",
+            "images_without_boxes": len(rows) - len({box["sample_id"] for box in boxes}),
+        },
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def _words(base: Path) -> dict[str, str]:
+    parts = (line.partition("\t") for line in _lines(base / "words.txt"))
+    return {wnid: text for wnid, _, text in parts}
+
+
+class _Tree:
+    """The two halves of the tree; `corners` collects the box corners, as text, by image path."""
+
+    def __init__(self, root: Path, base: Path, index: dict[str, int], quarantine: Quarantine) -> None:
+        self.root, self.base, self.index, self.quarantine = root, base, index, quarantine
+
+    def train(self, corners: dict[str, list[str]]) -> Iterator[LabelledFile]:
+        folders = (self.base / "train").iterdir() if (self.base / "train").is_dir() else []
+        for folder in sorted(path for path in folders if path.is_dir()):
+            wnid = folder.name
+            if wnid not in self.index:
+                self.quarantine.drop(self._relative(folder), "unknown class", "not in wnids.txt")
+                continue
+            for name, values in self._records(folder / f"{wnid}_boxes.txt", fields=4):
+                corners[self._relative(folder / "images" / name)] = values
+            for path in sorted((folder / "images").glob("*.JPEG")):
+                yield self._file(path, "train", wnid)
+
+    def val(self, corners: dict[str, list[str]]) -> Iterator[LabelledFile]:
+        folder = self.base / "val"
+        records = dict(self._records(folder / "val_annotations.txt", fields=5))
+        images = {path.name for path in (folder / "images").glob("*.JPEG")}
+        for name in sorted(images | set(records)):
+            path = self._relative(folder / "images" / name)
+            if name not in records:
+                self.quarantine.drop(path, "no label", "not in val_annotations.txt")
+                continue
+            wnid, *values = records[name]
+            if wnid not in self.index:
+                self.quarantine.drop(path, "unknown class", f"{wnid!r} not in wnids.txt")
+                continue
+            corners[path] = values
+            yield self._file(folder / "images" / name, "test", wnid)
+
+    def _file(self, path: Path, split: str, wnid: str) -> LabelledFile:
+        sample_id = path.relative_to(self.base).as_posix()
+        return LabelledFile(sample_id, self._relative(path), split, self.index[wnid])
+
+    def boxes(self, row: dict[str, Any], values: list[str] | None) -> Iterator[dict[str, Any]]:
+        """Yield the box of an image, if it has one that can be used."""
+        if values is None:
+            return
+        if not all(value.isdecimal() for value in values):
+            self.quarantine.drop(row["media"], "unreadable box", f"{values}; expected four whole numbers")
+            return
+        x1, y1, x2, y2 = (int(value) for value in values)
+        right, bottom = min(x2 + 1, row["width"]), min(y2 + 1, row["height"])
+        if x2 <= x1 or y2 <= y1:
+            self.quarantine.drop(row["media"], "box without area", f"corners {values}")
+            return
+        if right <= x1 or bottom <= y1:
+            self.quarantine.drop(row["media"], "box outside image", f"corners {values}")
+            return
+        if (right, bottom) != (x2 + 1, y2 + 1):
+            self.quarantine.repair(row["media"], "box outside image", f"corners {values} cut to the image")
+        place = {"x": x1, "y": y1, "w": right - x1, "h": bottom - y1, "area": (right - x1) * (bottom - y1)}
+        yield {"sample_id": row["sample_id"], "category": row["labels"][0], **place}
+
+    def _records(self, path: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
+        """Yield (file name, other fields) of a tab separated list."""
+        if not path.is_file():
+            self.quarantine.drop(self._relative(path), "missing file", "expected a box list")
+        for line in _lines(path):
+            name, *values = line.split() or [""]
+            if len(values) == fields and "/" not in name:
+                yield name, values
+            else:
+                self.quarantine.drop(self._relative(path), "unreadable line", line[:80])
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()

@@ -1,0 +1,47 @@
+"""What a run leaves behind: the leaderboard, and a table on the terminal that says where things lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from cv_pipelines.io.page import write_text
+from cv_pipelines.plots.leaderboard import index_page
+from cv_pipelines.training.leaderboard import collect
+
+REPORTING = Path("data/08_reporting")
+
+
+def conclude(project: Path, experiments: list[str], seconds: dict[str, float]) -> None:
+    """Write `leaderboard.csv` and `index.html` of all experiments on disk; print this run's rows.
+
+    Args:
+        project: folder of the project.
+        experiments: those of this run.
+        seconds: spent in the nodes of each.
+    """
+    reporting = project / REPORTING
+    board = collect(reporting)
+    write_text(reporting / "leaderboard.csv", board.to_csv(index=False))
+    write_text(reporting / "index.html", index_page(board, "cv_pipelines", "All experiments on this machine"))
+    console = Console()
+    console.print(results_table(board, experiments, seconds))
+    console.print(f"Reports      {reporting / 'index.html'}", soft_wrap=True, highlight=False)
+    console.print("MLflow UI    make mlflow   (compare runs, curves, parameters)", highlight=False)
+    console.print("Graph        make viz      (kedro-viz with previews)", highlight=False)
+
+
+def results_table(board: pd.DataFrame, experiments: list[str], seconds: dict[str, float]) -> Table:
+    """Lay out experiment, task, main score (with its spread over seeds) and seconds."""
+    table = Table(title="Results", title_justify="left")
+    for heading in ("experiment", "task", "score", "", "seconds"):
+        table.add_column(heading, justify="right" if heading in {"", "seconds"} else "left")
+    for row in board[board["experiment"].isin(experiments)].to_dict("records"):
+        value = "n/a" if pd.isna(row["score"]) else f"{row['score']:.4f}"
+        spread = f" ± {row['spread']:.4f}" if row["spread"] else ""
+        spent = f"{seconds.get(row['experiment'], 0.0):.1f}"
+        table.add_row(row["experiment"], row["task"], row["score_name"], value + spread, spent)
+    return table

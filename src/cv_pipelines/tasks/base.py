@@ -1,0 +1,143 @@
+"""What every task shares: inputs, optimiser, validation by the same scoring that `evaluate` uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import lightning as L
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from cv_pipelines.config import Evaluate, ExperimentConfig
+from cv_pipelines.data.datasets import SourceData, Target
+from cv_pipelines.data.preprocessing import Normalize, Preprocessing
+from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What scoring gives.
+
+    Attributes:
+        values: named figures, the content of `metrics.json`.
+        contract: what the figures depend on, beyond what every contract says (protocol, back end, …).
+        details: JSON-able material for figures (confusion matrix, curves, per-class rows).
+        samples: a row a sample for galleries and slices: `sample_id`, `score` (low is bad), `note`.
+    """
+
+    values: dict[str, float]
+    contract: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)
+    samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task knows beside its model."""
+
+    config: ExperimentConfig
+    data: SourceData
+    preprocessing: Preprocessing
+
+
+class Task(L.LightningModule):
+    """Base of the tasks. Keyword-only arguments of a subclass's `__init__` are the keys of `loss` in YAML.
+
+    Attributes:
+        target: what a sample's target is.
+        monitor: the validation figure that chooses the best epoch.
+        higher_is_better: the direction of `monitor`.
+        validates: whether a validation figure may choose the epoch.
+    """
+
+    target: ClassVar[Target]
+    monitor: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    validates: ClassVar[bool] = True
+
+    def __init__(self, model: nn.Module, context: Context) -> None:
+        super().__init__()
+        self.model = model
+        self.context = context
+        self.normalize = Normalize(context.preprocessing)
+        self.rows: list[dict[str, Any]] = []
+        self._eval_data = context.data.only("val")
+
+    @classmethod
+    def n_outputs(cls, data: SourceData) -> int:
+        """Return how many outputs the model needs for this source."""
+        raise NotImplementedError
+
+    @staticmethod
+    def collate(items: list[dict[str, Any]]) -> Any:
+        """Stack samples of equal shape into a batch."""
+        return default_collate([{k: _plain(v) for k, v in item.items()} for item in items])
+
+    @classmethod
+    def collate_inputs(cls, items: list[dict[str, Any]]) -> Any:
+        """Build a batch without targets, for prediction."""
+        return cls.collate(items)
+
+    def inputs(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the normalised model input of a batch, in the configured memory format."""
+        x: Tensor = self.normalize(batch["image"] if "image" in batch else batch["signal"])
+        return x.contiguous(memory_format=torch.channels_last) if self._channels_last(x) else x
+
+    def _channels_last(self, x: Tensor) -> bool:
+        return self.context.config.train.channels_last and x.ndim == 4
+
+    def predict_rows(self, batch: Any) -> list[dict[str, Any]]:
+        """Return the prediction table's rows of a batch; each has `sample_id`."""
+        raise NotImplementedError
+
+    @classmethod
+    def score(cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
+        """Score saved predictions of one seed against one split.
+
+        Args:
+            predictions: the rows of `predict_rows`.
+            data: the source with the samples of the scored split only.
+            evaluate: protocol.
+        """
+        raise NotImplementedError
+
+    def sample_ids(self, batch: dict[str, Tensor], data: SourceData) -> list[str]:
+        """Return the ids of a batch's samples."""
+        ids = data.samples["sample_id"]
+        return [str(ids.iat[int(i)]) for i in batch["index"]]
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Collect prediction rows; they are scored when the epoch ends."""
+        del batch_index
+        self.rows += self.predict_rows(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation split with the evaluator that `evaluate` uses, and log the figures."""
+        scores = self.score(pd.DataFrame(self.rows), self.eval_data(), self.context.config.evaluate)
+        self.rows = []
+        for name, value in scores.values.items():
+            if "/" not in name:
+                self.log(f"val_{name}", float(value))
+
+    def eval_data(self) -> SourceData:
+        """Return the samples that prediction rows refer to: the split being predicted."""
+        return self._eval_data
+
+    def evaluate_on(self, data: SourceData) -> None:
+        """Say whose samples the next predicted batches index."""
+        self._eval_data = data
+
+    def configure_optimizers(self) -> Any:
+        """Build optimiser and schedule as the parameters file says."""
+        train = self.context.config.train
+        optimizer = make_optimizer(self.model, train.optimizer)
+        scheduler = make_scheduler(optimizer, train, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _plain(value: Any) -> Any:
+    """Strip tv_tensor classes, which loaders' collation would carry along."""
+    return value.as_subclass(Tensor) if isinstance(value, Tensor) else value

@@ -1,0 +1,137 @@
+"""Object detection with torchvision-style detectors, scored by pycocotools or the VOC protocol."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from cv_pipelines.config import Evaluate
+from cv_pipelines.data.datasets import SourceData, Target
+from cv_pipelines.metrics import coco
+from cv_pipelines.metrics.boxes import iou
+from cv_pipelines.metrics.voc import voc_scores
+from cv_pipelines.tasks.base import Context, Scores, Task
+
+COLUMNS = ["sample_id", "category", "score", "x", "y", "w", "h"]
+
+
+class Detection(Task):
+    """The detector owns its losses; this sums them.
+
+    Args:
+        model: maps images and targets to losses in training, images to detections otherwise.
+        context: configuration, data, preprocessing.
+    """
+
+    target: ClassVar[Target] = "boxes"
+    monitor: ClassVar[str] = "val_map_50"
+
+    def __init__(self, model: nn.Module, context: Context) -> None:
+        super().__init__(model, context)
+
+    @classmethod
+    def n_outputs(cls, data: SourceData) -> int:
+        """Return the number of object classes."""
+        return len(data.categories.objects)
+
+    @staticmethod
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Keep images and targets as lists: sizes differ."""
+        targets = [
+            {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4), "labels": item["labels"]}
+            for item in items
+        ]
+        return Detection.collate_inputs(items) | {"targets": targets}
+
+    @classmethod
+    def collate_inputs(cls, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Keep images as a list: sizes differ."""
+        return {
+            "index": torch.tensor([item["index"] for item in items]),
+            "image": [item["image"].as_subclass(Tensor) for item in items],
+        }
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Return the sum of the detector's losses."""
+        del batch_index
+        losses = self.model([self.normalize(image) for image in batch["image"]], batch["targets"])
+        loss = torch.stack(list(losses.values())).sum()
+        size = len(batch["image"])
+        for name, value in losses.items():
+            self.log(f"train_{name}", value, on_epoch=True, on_step=False, batch_size=size)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=size)
+        return loss
+
+    def predict_rows(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return a row a detection: `sample_id`, `category`, `score`, `x`, `y`, `w`, `h` in image pixels."""
+        found = self.model([self.normalize(image) for image in batch["image"]])
+        rows: list[dict[str, Any]] = []
+        for sample_id, output in zip(self.sample_ids(batch, self.eval_data()), found, strict=True):
+            boxes = output["boxes"].float().cpu().numpy().astype(float)
+            labels, scores = output["labels"].cpu().numpy(), output["scores"].float().cpu().numpy()
+            for (x1, y1, x2, y2), label, score in zip(boxes, labels, scores, strict=True):
+                row = (sample_id, int(label), float(score), x1, y1, x2 - x1, y2 - y1)
+                rows.append(dict(zip(COLUMNS, row, strict=True)))
+        return rows
+
+    @classmethod
+    def score(cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
+        """Score boxes with pycocotools' twelve figures; protocol `voc` adds the two VOC figures."""
+        predictions = predictions.reindex(columns=COLUMNS).astype({"category": int})
+        truth = coco.ground_truth(data.samples, data.annotations, data.categories)
+        values, details = coco.coco_scores(truth, coco.results(predictions, truth))
+        contract: dict[str, Any] = {
+            "classes": data.categories.names("objects"),
+            "backend": coco.BACKEND,
+            "iou": "0.50:0.95",
+            "max_detections": 100,
+            "difficult": "ordinary objects",
+        }
+        if evaluate.protocol == "voc":
+            names = data.categories.names("objects")
+            voc, _ = voc_scores(data.samples, data.annotations, predictions, names)
+            values |= voc
+            contract["difficult"] = "ordinary objects in COCO figures; neither hit nor miss in VOC figures"
+            contract["voc"] = "voc07_map 11-point, voc_map area; IoU 0.5"
+        return Scores(values, contract, details, image_scores(predictions, data))
+
+
+def image_scores(predictions: pd.DataFrame, data: SourceData, threshold: float = 0.3) -> pd.DataFrame:
+    """Score each image by the F1 of its detections above a threshold, at IoU 0.5: what galleries sort by.
+
+    Args:
+        predictions: `COLUMNS`.
+        data: the scored split.
+        threshold: detections below are not shown nor counted, 0 to 1.
+    """
+    strong = dict(list(predictions[predictions["score"] >= threshold].groupby("sample_id")))
+    objects = dict(list(data.annotations[~data.annotations["iscrowd"]].groupby("sample_id")))
+    rows = []
+    for sample_id in data.samples["sample_id"]:
+        truth, found = objects.get(sample_id), strong.get(sample_id)
+        n_truth = 0 if truth is None else len(truth)
+        n_found = 0 if found is None else len(found)
+        hits = 0 if truth is None or found is None else _hits(found, truth)
+        f1 = 1.0 if n_truth + n_found == 0 else 2 * hits / (n_truth + n_found)
+        note = f"{hits} of {n_truth} found, {n_found - hits} false"
+        rows.append({"sample_id": sample_id, "score": f1, "note": note})
+    return pd.DataFrame(rows, columns=["sample_id", "score", "note"])
+
+
+def _hits(found: pd.DataFrame, truth: pd.DataFrame) -> int:
+    """Match detections to objects of their class, strongest first, each object once."""
+    found = found.sort_values("score", ascending=False)
+    overlap = iou(found[["x", "y", "w", "h"]].to_numpy(float), truth[["x", "y", "w", "h"]].to_numpy(float))
+    same = found["category"].to_numpy()[:, None] == truth["category"].to_numpy()[None]
+    overlap = np.where(same, overlap, 0.0)
+    hits = 0
+    for row in overlap:
+        best = int(row.argmax())
+        if row[best] >= 0.5:
+            hits += 1
+            overlap[:, best] = 0.0
+    return hits

@@ -1,0 +1,95 @@
+"""What is watched while a model is fitted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import lightning as L
+import torch
+
+from cv_pipelines.errors import CvPipelinesError
+
+logger = logging.getLogger(__name__)
+
+
+class NotFiniteError(CvPipelinesError):
+    """The loss became NaN or infinite; names epoch and step."""
+
+
+class History(L.Callback):
+    """Keeps every logged figure of every epoch; its rows survive an interruption within the checkpoint."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rows: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of an interrupted run."""
+        self.rows = list(state_dict["rows"])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record validation figures."""
+        del pl_module
+        self._record(trainer, "val_")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record training figures and the learning rate."""
+        del pl_module
+        self._record(trainer, "train_")
+        rate = trainer.optimizers[0].param_groups[-1]["lr"]
+        self.rows.append(self._row(trainer, "lr", float(rate)))
+
+    def _record(self, trainer: L.Trainer, prefix: str) -> None:
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith(prefix):
+                self.rows.append(self._row(trainer, name, float(value)))
+
+    def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
+        return {"seed": self.seed, "epoch": trainer.current_epoch, "name": name, "value": value}
+
+
+class FiniteGuard(L.Callback):
+    """Stops a training whose loss is no number, instead of letting it go on in silence."""
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Check the loss of each batch.
+
+        Raises:
+            NotFiniteError: the loss is NaN or infinite.
+        """
+        del pl_module, batch
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, torch.Tensor) and not torch.isfinite(loss):
+            raise NotFiniteError(
+                f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
+                "lower the learning rate or clip the gradient"
+            )
+
+
+class EpochLog(L.Callback):
+    """Says in about ten lines a training how it goes."""
+
+    def __init__(self, title: str, monitor: str) -> None:
+        self.title = title
+        self.monitor = monitor
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the monitored figure and the loss now and then, and at the end."""
+        del pl_module
+        epoch, total = trainer.current_epoch + 1, int(trainer.max_epochs or 1)
+        if epoch % max(total // 10, 1) and epoch != total:
+            return
+        shown = {
+            k: v
+            for k, v in trainer.callback_metrics.items()
+            if k.startswith("train_loss") or k == self.monitor
+        }
+        figures = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(shown.items()))
+        logger.info("%s: epoch %d of %d: %s", self.title, epoch, total, figures)

@@ -1,0 +1,268 @@
+"""Fitting one experiment: a training a seed, each resumed at the last whole epoch if it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from torch.utils.data import DataLoader
+
+from cv_pipelines.config import ExperimentConfig
+from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
+from cv_pipelines.data.preprocessing import Preprocessing
+from cv_pipelines.data.transforms import AUGMENTS
+from cv_pipelines.errors import ConfigError
+from cv_pipelines.models import builder
+from cv_pipelines.tasks import task_class
+from cv_pipelines.tasks.base import Context, Task
+from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History
+from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One experiment to fit.
+
+    Attributes:
+        experiment: its name.
+        config: its parameters.
+        data: the prepared source, all splits.
+        folder: where an interrupted training leaves its state.
+        init: whose encoder weights start the model.
+    """
+
+    experiment: str
+    config: ExperimentConfig
+    data: SourceData
+    folder: Path
+    init: Checkpoint | None = None
+
+
+def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
+    """Train every seed of an experiment.
+
+    Returns:
+        A checkpoint a seed, and the history: `seed`, `epoch`, `name`, `value`, a row a figure.
+    """
+    checkpoints: dict[int, Checkpoint] = {}
+    histories = []
+    for seed in job.config.train.seeds:
+        checkpoints[seed], rows = fit_seed(job, seed)
+        histories.append(pd.DataFrame(rows, columns=["seed", "epoch", "name", "value"]))
+    shutil.rmtree(job.folder, ignore_errors=True)
+    return checkpoints, pd.concat(histories, ignore_index=True)
+
+
+def fingerprint(job: Job) -> str:
+    """Digest configuration, data and starting weights: equal fingerprints train the same model."""
+    config = job.config.model_dump()
+    for key in ("workers", "device", "seeds"):  # change no result, or name several trainings
+        config["train"].pop(key)
+    samples = job.data.samples
+    text = json.dumps(config, sort_keys=True, default=str)
+    text += "".join(samples["sample_id"] + samples["split"] + samples["content_hash"])
+    text += job.init.meta.fingerprint if job.init else ""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    """Train one seed; take up an interrupted training of the same fingerprint."""
+    started = time.perf_counter()
+    folder = job.folder / f"seed_{seed}"
+    resume = prepare_folder(folder, fingerprint(job))
+    L.seed_everything(seed, verbose=False)
+    torch.set_flush_denormal(True)  # tiny numbers in dying units are ten times slower on a CPU
+    task = make_task(job)
+    history = History(seed)
+    trainer = make_trainer(job, task, folder, history, f"{job.experiment} seed {seed}")
+    train, val = loaders(job, task, seed)
+    with quiet():
+        trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
+    states, epoch, score = collect(folder, job.config, trainer)
+    meta = Meta(
+        experiment=job.experiment,
+        seed=seed,
+        model=job.config.model.name,
+        options=job.config.model.options,
+        in_channels=job.data.channels,
+        n_outputs=task.n_outputs(job.data),
+        categories=job.data.categories,
+        preprocessing=task.context.preprocessing,
+        config=job.config.model_dump(),
+        selected=job.config.train.select,
+        epoch=epoch,
+        score=score,
+        fingerprint=fingerprint(job),
+        seconds=time.perf_counter() - started,
+        device=device_name(trainer),
+        versions=versions(),
+    )
+    return Checkpoint(meta, states), history.rows
+
+
+def prepare_folder(folder: Path, stamp: str) -> str | None:
+    """Return the path of an interrupted training's state, or None after clearing what does not fit."""
+    note = folder / "fingerprint"
+    if note.exists() and note.read_text(encoding="utf8") == stamp and (folder / "last.ckpt").exists():
+        logger.info("taking up the interrupted training in %s", folder)
+        return str(folder / "last.ckpt")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    note.write_text(stamp, encoding="utf8")
+    return None
+
+
+def make_task(job: Job) -> Task:
+    """Build model and task as the parameters file says."""
+    config, data = job.config, job.data
+    kind = task_class(config.task)
+    model = builder(config.model.name)(data.channels, kind.n_outputs(data), **config.model.options)
+    if job.init is not None:
+        start_encoder(model, job.init)
+    if config.train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    context = Context(config, data, Preprocessing.of(config.inputs, data))
+    return kind(model, context, **config.loss)
+
+
+def make_trainer(job: Job, task: Task, folder: Path, history: History, title: str) -> L.Trainer:
+    """Build Lightning's trainer with our callbacks."""
+    train = job.config.train
+    validates = has_validation(job, task)
+    monitor = task.monitor if validates else None
+    callbacks: list[L.Callback] = [history, FiniteGuard(), EpochLog(title, task.monitor)]
+    callbacks += [EMAWeightAveraging(decay=train.ema)] if train.ema else []
+    mode = "max" if task.higher_is_better else "min"
+    if validates and train.early_stopping:
+        callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
+    callbacks.append(
+        ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+    )
+    callbacks.append(
+        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    )
+    on_terminal = sys.stderr.isatty()
+    callbacks += [RichProgressBar(leave=False)] if on_terminal else []
+    return L.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[train.device],
+        devices=1,
+        precision=train.precision,
+        max_epochs=train.epochs,
+        check_val_every_n_epoch=train.validate_every,
+        gradient_clip_val=train.gradient_clip,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def has_validation(job: Job, task: Task) -> bool:
+    """Whether there is a split and a figure to choose by."""
+    return (
+        job.config.train.fit_on == "train"
+        and bool((job.data.samples["split"] == "val").any())
+        and task.validates
+    )
+
+
+def loaders(job: Job, task: Task, seed: int) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """Build the loaders of the fitted and of the validation split."""
+    config = job.config
+    fitted = training_data(job, seed)
+    augment = AUGMENTS[config.augment.name](**config.augment.options) if config.augment else None
+    size = config.inputs.size
+    dataset = SampleDataset(fitted, task.target, size, augment, seed)
+    common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
+    batch = min(config.train.batch_size, len(dataset))
+    train = DataLoader(
+        dataset,
+        batch,
+        sampler=EpochSampler(len(dataset), seed),
+        drop_last=len(dataset) >= 2 * batch,
+        **common,
+    )
+    if not has_validation(job, task):
+        return train, None
+    val = SampleDataset(job.data.only("val"), task.target, size)
+    return train, DataLoader(val, config.evaluate.batch_size or batch, **common)
+
+
+def training_data(job: Job, seed: int) -> SourceData:
+    """Return the samples that are fitted; with `labels_per_class`, a drawing by `seed` of each class.
+
+    Raises:
+        ConfigError: there is nothing to fit.
+    """
+    splits = ("train", "val") if job.config.train.fit_on == "train_val" else ("train",)
+    data = job.data.only(*splits)
+    if job.config.task == "segmentation":
+        data = data.where(data.samples["target"].notna().to_numpy())
+    if data.samples.empty:
+        raise ConfigError(f"{job.experiment}: source {job.config.source} has no samples to train on")
+    count = job.config.inputs.labels_per_class
+    if count is None:
+        return data
+    first = np.array([labels[0] for labels in data.samples["labels"]])
+    order = np.random.default_rng(seed).permutation(len(first))
+    keep = np.zeros(len(first), dtype=bool)
+    for label in np.unique(first):
+        keep[[i for i in order if first[i] == label][:count]] = True
+    return data.where(keep)
+
+
+def collect(
+    folder: Path, config: ExperimentConfig, trainer: L.Trainer
+) -> tuple[dict[Which, State], int, float | None]:
+    """Read the best and last weights back, with the selected one's epoch and validation figure."""
+    states: dict[Which, State] = {}
+    epochs: dict[Which, int] = {}
+    kinds: tuple[Which, ...] = ("best", "last")
+    for which in kinds:
+        saved = torch.load(folder / f"{which}.ckpt", map_location="cpu", weights_only=False)
+        weights = saved["state_dict"]
+        states[which] = {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
+        epochs[which] = int(saved["epoch"])
+    keeper = next(
+        c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best"
+    )
+    best = (
+        None if keeper.best_model_score is None or keeper.monitor is None else float(keeper.best_model_score)
+    )
+    return states, epochs[config.train.select], best if config.train.select == "best" else None
+
+
+def device_name(trainer: L.Trainer) -> str:
+    """Return the name of the device that was trained on, such as `cpu` or a GPU's product name."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's advice on loader workers and devices, which does not apply to small data."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        yield

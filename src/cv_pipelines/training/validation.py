@@ -1,0 +1,69 @@
+"""Checks of sources and experiments against the registries: all that can be known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, parse
+from cv_pipelines.data.transforms import AUGMENTS
+from cv_pipelines.errors import ConfigError
+from cv_pipelines.models import MODELS, builder
+from cv_pipelines.sources import READERS, reader
+from cv_pipelines.tasks import TASKS, task_class
+
+
+def check_source(where: str, values: dict[str, Any]) -> SourceConfig:
+    """Check a source's parameters, its reader and the reader's options.
+
+    Args:
+        where: file and name, for messages.
+        values: the section of the parameters file.
+
+    Raises:
+        ConfigError: names file, key, value and what is allowed.
+    """
+    config = parse(where, SourceConfig, values)
+    check_name(where, "reader", config.reader, READERS)
+    module = reader(config.reader)
+    check_options(where, module.read, config.options)
+    if config.sample is not None and not (hasattr(module, "write_sample") and config.root):
+        raise ConfigError(
+            f"{where}: sample: needs `root`, and a reader that can draw; {config.reader} cannot"
+        )
+    return config
+
+
+def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str]) -> ExperimentConfig:
+    """Check an experiment's parameters, the names in it and the options of what they name.
+
+    Args:
+        where: file and name, for messages.
+        values: the section of the parameters file.
+        sources: names of the sources there are.
+
+    Raises:
+        ConfigError: names file, key, value and what is allowed.
+    """
+    config = parse(where, ExperimentConfig, values)
+    check_name(where, "task", config.task, TASKS)
+    check_name(where, "source", config.source, sources)
+    check_name(where, "model.name", config.model.name, MODELS)
+    check_options(f"{where}: model", builder(config.model.name), config.model.options)
+    check_options(f"{where}: loss", task_class(config.task).__init__, config.loss)
+    if config.augment is not None:
+        check_name(where, "augment.name", config.augment.name, AUGMENTS)
+        check_options(f"{where}: augment", AUGMENTS[config.augment.name], config.augment.options)
+    if config.task == "gan" and config.embedder is None:
+        raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
+    return config
+
+
+def check_name(where: str, key: str, value: str, known: Iterable[str]) -> None:
+    """Check that a name is a registered one.
+
+    Raises:
+        ConfigError: it is not; the message lists those there are.
+    """
+    if value not in known:
+        raise ConfigError(f"{where}: {key}: unknown name {value!r}; allowed are {', '.join(sorted(known))}")
