@@ -53,14 +53,10 @@ class ExperimentHooks:
         del catalog
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         self.check(namespaces)
-        trained = {
-            n.namespace for n in pipeline.nodes if n.namespace and "prepare" not in n.tags | {"ingest"}
-        }
-        known = find_experiments(self.project / "conf")
-        self.experiments = sorted(namespaces & known.keys() & trained)
+        self.experiments = sorted(namespaces & find_experiments(self.project / "conf").keys())
         self.seconds = {}
         if self.experiments:
-            self.open_tracking(str(run_params.get("pipeline_name") or "tour"))
+            self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
 
     def check(self, namespaces: set[str]) -> None:
         """Validate the sections of these sources and experiments, and of the sources they read.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kedro.pipeline import Pipeline
 
+from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import Experiment, find_experiments, find_sources
 from cv_pipelines.pipelines.evaluate import pipeline as evaluate
 from cv_pipelines.pipelines.ingest import pipeline as ingest
@@ -41,11 +42,25 @@ def experiment_pipeline(experiment: Experiment, experiments: dict[str, Experimen
     return sum((experiment_pipeline(experiments[n], experiments) for n in experiment.needs), whole)
 
 
+def check_names(experiments: dict[str, Experiment], sources: list[str]) -> None:
+    """Check that no name is used twice: it is a folder, a namespace and a pipeline.
+
+    Raises:
+        ConfigError: names those that are.
+    """
+    taken = {"__default__", "everything", *sources, *(e.task for e in experiments.values())}
+    taken |= {f"data_{name}" for name in sources}
+    twice = sorted(taken & experiments.keys())
+    if twice:
+        raise ConfigError(f"{', '.join(twice)}: an experiment may not be named like a task or a source")
+
+
 def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name."""
-    experiments = find_experiments(CONF)
+    experiments, known = find_experiments(CONF), find_sources(CONF)
+    check_names(experiments, known)
     single = {name: experiment_pipeline(e, experiments) for name, e in experiments.items()}
-    sources = {f"data_{name}": data_pipeline(name) for name in find_sources(CONF)}
+    sources = {f"data_{name}": data_pipeline(name) for name in known}
     tour = [name for name, experiment in experiments.items() if experiment.tour]
     tasks = sorted({experiments[name].task for name in tour})
     groups = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
 
 from cv_pipelines.data.schema import Categories, Quarantine
 from cv_pipelines.errors import BadSampleError
@@ -78,7 +81,16 @@ def scan_images(root: Path, paths: Iterable[str], quarantine: Quarantine) -> dic
     wanted = list(paths)
     found: dict[str, ImageInfo] = {}
     with ThreadPoolExecutor(WORKERS) as pool:
-        for path, result in zip(wanted, pool.map(lambda p: _attempt(root, p), wanted), strict=True):
+        results = pool.map(lambda path: _attempt(root, path), wanted)
+        shown = track(
+            zip(wanted, results, strict=True),
+            "Inspecting images",
+            total=len(wanted),
+            transient=True,
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        for path, result in shown:
             if isinstance(result, BadSampleError):
                 quarantine.drop(path, result.reason, result.detail)
                 continue

@@ -29,8 +29,9 @@ def draw(
     Returns:
         The page, its content as JSON-able numbers, the class counts and the gallery.
     """
-    counts = {str(s): int(n) for s, n in data.samples["split"].value_counts().items()}
-    by_class = {str(s): class_counts(data.only(s)) for s in SPLITS if s in counts}
+    counts = {str(s): int((data.samples["split"] == s).sum()) for s in SPLITS}
+    counts = {split: count for split, count in counts.items() if count}
+    by_class = {split: class_counts(data.only(split)) for split in counts}
     names = data.categories.names("labels")
     classes = class_bars(names, by_class)
     gallery = sample_gallery(data)

@@ -85,6 +85,7 @@ class Detection(Task):
         truth = coco.ground_truth(data.samples, data.annotations, data.categories)
         values, details = coco.coco_scores(truth, coco.results(predictions, truth))
         contract: dict[str, Any] = {
+            "protocol": "voc" if evaluate.protocol == "voc" else "coco",
             "classes": data.categories.names("objects"),
             "backend": coco.BACKEND,
             "iou": "0.50:0.95",

@@ -90,7 +90,7 @@ def contract(
         "n": len(part.samples),
         "protocol": config.evaluate.protocol,
         "flip": config.evaluate.flip,
-        "shared_with_other_splits": shared,
+        "shared_with_other_splits": shared or "nothing",
         **scores.contract,
     }
 

@@ -54,6 +54,8 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
     if config.augment is not None:
         check_name(where, "augment.name", config.augment.name, AUGMENTS)
         check_options(f"{where}: augment", AUGMENTS[config.augment.name], config.augment.options)
+    if config.evaluate.protocol != "standard" and config.task != "detection":
+        raise ConfigError(f"{where}: evaluate.protocol: {config.evaluate.protocol!r} is for detection only")
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
     return config

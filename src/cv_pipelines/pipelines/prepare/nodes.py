@@ -41,7 +41,7 @@ def split_samples(
     shared = {
         pair: found for pair, found in leakage.items() if found["shared_groups"] or found["shared_contents"]
     }
-    return manifest, facts | {"shared": shared}
+    return manifest, facts | ({"shared": shared} if shared else {})
 
 
 def compute_statistics(
