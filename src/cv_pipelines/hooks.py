@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import signal
 import sys
 import time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from cv_pipelines.io.tracking import Tracker
 
 REPORTING = Path("data/08_reporting")
+
+logger = logging.getLogger(__name__)
 
 
 class ExperimentHooks:
@@ -55,6 +58,7 @@ class ExperimentHooks:
         self.check(namespaces)
         self.experiments = sorted(namespaces & find_experiments(self.project / "conf").keys())
         self.seconds = {}
+        self.begun, self.total = 0, len(pipeline.nodes)
         if self.experiments:
             self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
 
@@ -104,7 +108,9 @@ class ExperimentHooks:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Open an experiment's run before its first node."""
+        """Say which node comes; open an experiment's run before its first one."""
+        self.begun += 1
+        logger.info("%d of %d: %s", self.begun, self.total, node.name)
         self.started = time.perf_counter()
         if self.tracker and node.namespace in self.experiments:
             self.tracker.start(node.namespace, self.params[node.namespace])

@@ -32,8 +32,8 @@ class History(L.Callback):
         """Take up the rows of an interrupted run."""
         self.rows = list(state_dict["rows"])
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Record validation figures."""
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record validation figures (the task logs them when its epoch ends, which is after ours would)."""
         del pl_module
         self._record(trainer, "val_")
 
