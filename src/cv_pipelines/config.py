@@ -229,7 +229,7 @@ def options_model(function: Callable[..., Any]) -> type[BaseModel]:
         for name, p in inspect.signature(function).parameters.items()
         if p.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)
+    return create_model("Options", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
 def check_options(where: str, function: Callable[..., Any], options: dict[str, Any]) -> None:

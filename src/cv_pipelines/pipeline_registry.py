@@ -6,6 +6,7 @@ checkpoint it starts from. A task's pipeline runs that task's experiments of the
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from kedro.pipeline import Pipeline
@@ -17,6 +18,9 @@ from cv_pipelines.pipelines.ingest import pipeline as ingest
 from cv_pipelines.pipelines.prepare import pipeline as prepare
 from cv_pipelines.pipelines.report import pipeline as report
 from cv_pipelines.pipelines.train import pipeline as train
+
+# A dataset's name says whose it is, and an experiment reads the tables of its source: dots are meant.
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -66,7 +68,7 @@ def build(
     min_size: int = 320,
     max_size: int = 512,
     first_stride: int = 8,
-    width: int = 96,
+    width: Annotated[int, Field(gt=0, multiple_of=32)] = 96,
     head_convs: int = 2,
     extra_levels: bool = False,
     score_threshold: float = 0.05,
@@ -82,7 +84,7 @@ def build(
         min_size: shorter image side after the resize, in pixels.
         max_size: limit of the longer side, in pixels.
         first_stride: stride of the finest pyramid level: 4, 8 or 16.
-        width: channels of pyramid and head.
+        width: channels of pyramid and head, a multiple of 32 (the head's group norm has 32 groups).
         head_convs: convolutions in each branch of the head.
         extra_levels: add strides 64 and 128 for large objects in large images.
         score_threshold: detections below are dropped, 0 to 1.

@@ -55,8 +55,8 @@ class Gan(Task):
         players = (self.players.generator, self.players.discriminator)
         return [torch.optim.Adam(p.parameters(), lr=config.lr, betas=betas) for p in players]
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Step the discriminator, then the generator."""
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """Step the discriminator, then the generator; return the sum of their losses, to be watched."""
         del batch_index
         generator_step, discriminator_step = self.optimizers()  # type: ignore[attr-defined]
         real = self.inputs(batch)
@@ -72,6 +72,7 @@ class Gan(Task):
         generator_step.step()
         logged = {"train_loss_generator": loss_g, "train_loss_discriminator": loss_d}
         self.log_dict(logged, on_epoch=True, on_step=False, batch_size=len(real))
+        return (loss_d + loss_g).detach()
 
     def noise(self, count: int) -> Tensor:
         """Draw (count, latent) standard normal noise from the global state."""

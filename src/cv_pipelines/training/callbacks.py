@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from cv_pipelines.data.datasets import sample_seed
 from cv_pipelines.errors import CvPipelinesError
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,24 @@ class History(L.Callback):
 
     def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
         return {"seed": self.seed, "epoch": trainer.current_epoch, "name": name, "value": value}
+
+
+class StepSeed(L.Callback):
+    """Draws what a step draws (dropout, noise) from (seed, epoch, step) alone.
+
+    So a training that is taken up at an epoch draws what the uninterrupted one would have drawn.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed torch on every device."""
+        del pl_module, batch
+        # Negative, so that no step shares its draws with a sample of the epoch; -1 is the sampler's.
+        torch.manual_seed(sample_seed(self.seed, trainer.current_epoch, -2 - batch_idx))
 
 
 class FiniteGuard(L.Callback):

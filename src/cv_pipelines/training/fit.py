@@ -30,7 +30,7 @@ from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
-from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History
+from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,10 @@ def fingerprint(job: Job) -> str:
     samples = job.data.samples
     text = json.dumps(config, sort_keys=True, default=str)
     text += "".join(samples["sample_id"] + samples["split"] + samples["content_hash"])
+    text += json.dumps([[int(label) for label in labels] for labels in samples["labels"]])
+    objects = job.data.annotations[["sample_id", "category", "x", "y", "w", "h", "iscrowd", "difficult"]]
+    text += str(pd.util.hash_pandas_object(objects, index=False).sum())
+    text += json.dumps(job.data.statistics, sort_keys=True)  # pixel counts stand for the masks
     text += job.init.meta.fingerprint if job.init else ""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -147,9 +151,15 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
     train = job.config.train
     validates = has_validation(job, task)
     monitor = task.monitor if validates else None
-    callbacks: list[L.Callback] = [history, FiniteGuard(), EpochLog(title, task.monitor)]
+    callbacks: list[L.Callback] = [
+        history,
+        StepSeed(history.seed),
+        FiniteGuard(),
+        EpochLog(title, task.monitor),
+    ]
     callbacks += [EMAWeightAveraging(decay=train.ema)] if train.ema else []
-    mode = "max" if task.higher_is_better else "min"
+    # With no figure to watch, the mode alone tells the two checkpoint callbacks' states apart.
+    mode = "max" if task.higher_is_better or not validates else "min"
     if validates and train.early_stopping:
         callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
     callbacks.append(

@@ -46,7 +46,7 @@ def collect(reporting: Path) -> pd.DataFrame:
     for path in sorted(reporting.glob("*/metrics.json")):
         try:
             rows.append(_row(json.loads(path.read_text(encoding="utf8")), path.parent))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             logger.warning("%s is left out of the leaderboard: %r", path, error)
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["task", "experiment"], ignore_index=True)
 
