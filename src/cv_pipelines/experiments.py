@@ -34,7 +34,8 @@ def find_experiments(conf: Path) -> dict[str, Experiment]:
     """Read the experiments of `conf/{base,local}/parameters/experiments/*.yml`.
 
     Raises:
-        ConfigError: a file is no YAML mapping, lacks `task` or `source`, or names an unknown experiment.
+        ConfigError: a file is no YAML mapping, lacks `task` or `source`, names an unknown experiment, or
+            experiments start from each other in a circle.
     """
     found: dict[str, Experiment] = {}
     for name, (path, values) in _sections(conf, "experiments").items():
@@ -55,7 +56,17 @@ def find_experiments(conf: Path) -> dict[str, Experiment]:
                 raise ConfigError(
                     f"{experiment.name}: no experiment {needed!r}; there are {', '.join(sorted(found))}"
                 )
+        _check_circle(experiment.name, found)
     return dict(sorted(found.items()))
+
+
+def _check_circle(name: str, found: dict[str, Experiment], above: tuple[str, ...] = ()) -> None:
+    if name in above:
+        raise ConfigError(
+            f"{' -> '.join((*above, name))}: experiments that start from each other in a circle"
+        )
+    for needed in found[name].needs if name in found else []:
+        _check_circle(needed, found, (*above, name))
 
 
 def find_sources(conf: Path) -> list[str]:

@@ -107,13 +107,17 @@ class ExperimentHooks:
             self.tracker.end_all(status)
 
     @hook_impl
+    def before_dataset_loaded(self, node: Node) -> None:
+        """Open an experiment's run before its first node reads anything, so that a bad file fails a run."""
+        if self.tracker and node.namespace in self.experiments:
+            self.tracker.start(node.namespace, self.params[node.namespace])
+
+    @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Say which node comes; open an experiment's run before its first one."""
+        """Say which node comes."""
         self.begun += 1
         logger.info("%d of %d: %s", self.begun, self.total, node.name)
         self.started = time.perf_counter()
-        if self.tracker and node.namespace in self.experiments:
-            self.tracker.start(node.namespace, self.params[node.namespace])
 
     @hook_impl
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:

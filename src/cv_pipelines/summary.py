@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from rich.console import Console
@@ -38,10 +39,11 @@ def results_table(board: pd.DataFrame, experiments: list[str], seconds: dict[str
     """Lay out experiment, task, main score (with its spread over seeds) and seconds."""
     table = Table(title="Results", title_justify="left")
     for heading in ("experiment", "task", "score", "", "seconds"):
-        table.add_column(heading, justify="right" if heading in {"", "seconds"} else "left")
+        justify: Literal["left", "right"] = "right" if heading in {"", "seconds"} else "left"
+        table.add_column(heading, justify=justify, overflow="fold")  # a name cut short may stand for several
     for row in board[board["experiment"].isin(experiments)].to_dict("records"):
         value = "n/a" if pd.isna(row["score"]) else f"{row['score']:.4f}"
-        spread = f" ± {row['spread']:.4f}" if row["spread"] else ""
+        spread = f" ± {row['spread']:.4f}" if row["spread"] > 0 else ""
         spent = f"{seconds.get(row['experiment'], 0.0):.1f}"
         table.add_row(row["experiment"], row["task"], row["score_name"], value + spread, spent)
     return table

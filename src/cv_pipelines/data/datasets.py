@@ -43,6 +43,10 @@ class SourceData:
     root: Path | None = None
     statistics: dict[str, Any] = field(default_factory=dict)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: tables are never changed, and a copy would pull memory maps into memory."""
+        return self
+
     def only(self, *splits: str) -> Self:
         """Return the same source with the samples (and their objects) of some splits."""
         return self.where(self.samples["split"].isin(splits).to_numpy())
@@ -162,10 +166,9 @@ class SampleDataset(Dataset[Item]):
     def _box_target(self, index: int, size: tuple[int, int]) -> Item:
         empty = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
         corners, categories = self.objects.get(self.data.samples["sample_id"].iat[index], empty)
-        boxes = torch.from_numpy(corners)
         return {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
-            "labels": torch.from_numpy(categories),
+            "boxes": tv_tensors.BoundingBoxes(corners.copy(), format="XYXY", canvas_size=size),
+            "labels": torch.from_numpy(categories.copy()),
         }
 
 

@@ -161,6 +161,15 @@ def _rotation(deviation: float) -> Tensor:
     return torch.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
 
 
+FITS = {
+    "boxes": ("detection",),
+    "photo": ("classification",),
+    "scene": ("segmentation",),
+    "signal": ("activity",),
+    "small_image": ("classification", "autoencoder", "gan"),
+}
+"""Augmentation to the tasks whose targets it keeps right."""
+
 AUGMENTS: dict[str, Callable[..., Augment]] = {
     "boxes": boxes,
     "photo": photo,

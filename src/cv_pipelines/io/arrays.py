@@ -33,11 +33,11 @@ class ArraysDataset(AbstractDataset[dict[str, np.ndarray], dict[str, np.ndarray]
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in data.items():
             target = folder / f"{name}.npy"
-            if isinstance(array, np.memmap) and array.filename and Path(array.filename) == target.resolve():
+            if _is_whole(array, target):
                 continue  # unchanged since it was ingested
             fresh = folder / f"{name}.npy.writing"
             with fresh.open("wb") as file:
-                np.save(file, array)
+                np.save(file, array, allow_pickle=False)
             fresh.replace(target)
         for path in folder.glob("*.npy"):
             if path.stem not in data:
@@ -48,3 +48,13 @@ class ArraysDataset(AbstractDataset[dict[str, np.ndarray], dict[str, np.ndarray]
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+def _is_whole(array: np.ndarray, path: Path) -> bool:
+    """Whether an array is the whole mapped file; slices and other views of it map the same file."""
+    return (
+        isinstance(array, np.memmap)
+        and not isinstance(array.base, np.ndarray)
+        and bool(array.filename)
+        and Path(str(array.filename)) == path.resolve()
+    )

@@ -148,7 +148,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _key(name: str) -> str:
     """Make a score's name one that MLflow accepts (class names may hold anything)."""
-    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
+    plain = "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
+    # Names are paths to MLflow: it refuses those with parts that a path would lose.
+    return "/".join(part if part.strip(".") else "_" for part in plain.split("/"))
 
 
 def _alive(pid: int) -> bool:

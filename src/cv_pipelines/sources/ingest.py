@@ -14,9 +14,11 @@ import pandas as pd
 
 from cv_pipelines.config import SourceConfig
 from cv_pipelines.data.schema import Categories, Tables
+from cv_pipelines.errors import SourceError
 from cv_pipelines.sources import reader
 
 STAMP = "ingested.json"
+NOTE = "sample.json"
 
 
 def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
@@ -36,18 +38,27 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
     root = Path(config.root) if config.root else None
     if config.sample is not None and root is not None:
         draw_sample(config, root)
-    stamp = {"reader": config.reader, "options": config.options, "files": digest_of_files(root)}
-    stored = load_tables(store) if read_stamp(store) == stamp else None
-    return stored or reader(config.reader).read(root, **config.options), stamp
+    facts = {"reader": config.reader, "options": config.options, "files": digest_of_files(root)}
+    known = read_stamp(store) or {}
+    tables = load_tables(store) if known | facts == known else None
+    if tables is None or sorted(tables.arrays) != known.get("arrays"):
+        tables = reader(config.reader).read(root, **config.options)
+    return tables, facts | {"arrays": sorted(tables.arrays)}
 
 
 def draw_sample(config: SourceConfig, root: Path) -> None:
-    """Draw the configured sample under `root`, unless that very sample lies there already."""
+    """Draw the configured sample under `root`, unless that very sample lies there already.
+
+    Raises:
+        SourceError: `root` holds files that are no drawn sample; they are left alone.
+    """
     assert config.sample is not None
     wanted = config.sample.model_dump()
-    note = root / "sample.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf8")) == wanted:
+    note = root / NOTE
+    if note.exists() and _read_json(note) == wanted:
         return
+    if not note.exists() and root.exists() and any(root.iterdir()):
+        raise SourceError(f"{root}: holds files, but no drawn sample; draw into a folder of its own")
     fresh = root.with_name(root.name + ".drawing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -55,7 +66,7 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
     if "size" in options:
         options["size"] = tuple(options["size"])
     reader(config.reader).write_sample(fresh, **options)
-    (fresh / "sample.json").write_text(json.dumps(wanted), encoding="utf8")
+    (fresh / NOTE).write_text(json.dumps(wanted), encoding="utf8")
     shutil.rmtree(root, ignore_errors=True)
     fresh.rename(root)
 
@@ -74,11 +85,15 @@ def digest_of_files(root: Path | None) -> str:
 
 def read_stamp(store: Path) -> dict[str, Any] | None:
     """Return the stamp of the tables in `store`, or None where there is none to trust."""
+    stamp = _read_json(store / STAMP)
+    return stamp if isinstance(stamp, dict) else None
+
+
+def _read_json(path: Path) -> Any:
     try:
-        stamp: dict[str, Any] = json.loads((store / STAMP).read_text(encoding="utf8"))
+        return json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError):
         return None
-    return stamp
 
 
 def load_tables(store: Path) -> Tables | None:

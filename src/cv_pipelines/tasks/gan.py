@@ -9,12 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 
 from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.metrics.generative import frechet_distance, kernel_distance, precision_recall
 from cv_pipelines.models.dcgan import Dcgan
 from cv_pipelines.tasks.base import Context, Scores, Task
+from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler
 
 
 class Gan(Task):
@@ -48,12 +50,13 @@ class Gan(Task):
         del data
         return 0
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Build one optimiser a player, both as the parameters file says."""
-        config = self.context.config.train.optimizer
-        betas = (config.betas[0], config.betas[1])
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LRScheduler]]:
+        """Build one optimiser and schedule a player, both as the parameters file says."""
+        train = self.context.config.train
+        steps = int(self.trainer.estimated_stepping_batches)
         players = (self.players.generator, self.players.discriminator)
-        return [torch.optim.Adam(p.parameters(), lr=config.lr, betas=betas) for p in players]
+        optimizers = [make_optimizer(player, train.optimizer) for player in players]
+        return optimizers, [make_scheduler(optimizer, train, steps) for optimizer in optimizers]
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Step the discriminator, then the generator; return the sum of their losses, to be watched."""
@@ -70,6 +73,8 @@ class Gan(Task):
         generator_step.zero_grad()
         self.manual_backward(loss_g)
         generator_step.step()
+        for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
+            scheduler.step()
         logged = {"train_loss_generator": loss_g, "train_loss_discriminator": loss_d}
         self.log_dict(logged, on_epoch=True, on_step=False, batch_size=len(real))
         return (loss_d + loss_g).detach()

@@ -127,7 +127,10 @@ def load_checkpoints(folder: Path) -> dict[int, Checkpoint]:
     if not found:
         raise CheckpointError(f"{folder}: no checkpoint; expected seed_<n>/model.json (train it first)")
     loaded = [_load_one(path.parent) for path in found]
-    return {checkpoint.meta.seed: checkpoint for checkpoint in loaded}
+    return {
+        c.meta.seed: c
+        for c in sorted(loaded, key=lambda c: c.meta.config["train"]["seeds"].index(c.meta.seed))
+    }
 
 
 def _load_one(folder: Path) -> Checkpoint:

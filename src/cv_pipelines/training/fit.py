@@ -96,7 +96,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     task = make_task(job)
     history = History(seed)
     trainer = make_trainer(job, task, folder, history, f"{job.experiment} seed {seed}")
-    train, val = loaders(job, task, seed)
+    train, val = loaders(job, task, seed, epochs_done(resume))
     with quiet():
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     states, epoch, score = collect(folder, job.config, trainer)
@@ -131,6 +131,11 @@ def prepare_folder(folder: Path, stamp: str) -> str | None:
     folder.mkdir(parents=True)
     note.write_text(stamp, encoding="utf8")
     return None
+
+
+def epochs_done(resume: str | None) -> int:
+    """Return how many whole epochs an interrupted training's state holds; 0 for a fresh start."""
+    return int(torch.load(resume, map_location="cpu", weights_only=False)["epoch"]) + 1 if resume else 0
 
 
 def make_task(job: Job) -> Task:
@@ -195,8 +200,13 @@ def has_validation(job: Job, task: Task) -> bool:
     )
 
 
-def loaders(job: Job, task: Task, seed: int) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Build the loaders of the fitted and of the validation split."""
+def loaders(
+    job: Job, task: Task, seed: int, epoch: int = 0
+) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """Build the loaders of the fitted and of the validation split; the first starts with `epoch`.
+
+    Workers fetch ahead before Lightning names the epoch of a resumed training.
+    """
     config = job.config
     fitted = training_data(job, seed)
     augment = AUGMENTS[config.augment.name](**config.augment.options) if config.augment else None
@@ -207,7 +217,7 @@ def loaders(job: Job, task: Task, seed: int) -> tuple[DataLoader[Any], DataLoade
     train = DataLoader(
         dataset,
         batch,
-        sampler=EpochSampler(len(dataset), seed),
+        sampler=EpochSampler(len(dataset), seed, epoch),
         drop_last=len(dataset) >= 2 * batch,
         **common,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, parse
-from cv_pipelines.data.transforms import AUGMENTS
+from cv_pipelines.data.transforms import AUGMENTS, FITS
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import MODELS, builder
 from cv_pipelines.sources import READERS, reader
@@ -54,10 +54,18 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
     if config.augment is not None:
         check_name(where, "augment.name", config.augment.name, AUGMENTS)
         check_options(f"{where}: augment", AUGMENTS[config.augment.name], config.augment.options)
+        if config.task not in FITS[config.augment.name]:
+            fitting = ", ".join(name for name, tasks in FITS.items() if config.task in tasks)
+            raise ConfigError(
+                f"{where}: augment.name: {config.augment.name!r} does not fit task {config.task}; "
+                f"allowed are {fitting}"
+            )
     if config.evaluate.protocol != "standard" and config.task != "detection":
         raise ConfigError(f"{where}: evaluate.protocol: {config.evaluate.protocol!r} is for detection only")
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
+    if config.task == "gan" and config.train.gradient_clip is not None:
+        raise ConfigError(f"{where}: train.gradient_clip: not for GANs, whose players step by turns")
     return config
 
 

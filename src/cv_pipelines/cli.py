@@ -1,0 +1,197 @@
+"""`kedro cv …`: the project's own commands beside Kedro's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from kedro.framework.startup import ProjectMetadata
+
+from cv_pipelines.io.page import write_text
+
+HEADER = """\
+# Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
+# `dvc repro tour` brings the tour up to date, `dvc repro NAME` one experiment and what it needs.
+"""
+SOURCE_CODE = ["config.py", "data", "pipelines/ingest", "pipelines/prepare", "sources"]
+# Drawing code is left out: a changed figure must not train a model again.
+EXPERIMENT_CODE = [
+    *("config.py", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
+]
+FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
+SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]
+
+Section = tuple[str, dict[str, Any]]
+Stage = dict[str, Any]
+
+
+@click.group(name="cv_pipelines")
+def cli() -> None:
+    """Commands of cv_pipelines."""
+
+
+@cli.group()
+def cv() -> None:
+    """Commands beside `kedro run`."""
+
+
+@cv.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail if dvc.yaml is out of date.")
+@click.pass_obj
+def dvc(metadata: ProjectMetadata, check: bool) -> None:
+    """Write dvc.yaml: a stage for each source and experiment of conf/base."""
+    path = Path(metadata.project_path) / "dvc.yaml"
+    text = dvc_yaml(Path(metadata.project_path) / "conf")
+    if not check:
+        write_text(path, text)
+    elif not path.exists() or path.read_text(encoding="utf8") != text:
+        raise click.ClickException("dvc.yaml does not match conf/base/parameters: run `kedro cv dvc`")
+
+
+@cv.command()
+@click.argument("source")
+@click.pass_obj
+def raw(metadata: ProjectMetadata, source: str) -> None:
+    """Note which raw files SOURCE has (paths, sizes, times), so that DVC sees when they change."""
+    from cv_pipelines.sources.ingest import digest_of_files
+
+    project = Path(metadata.project_path)
+    root = Path(source_parameters(project, source)["root"])
+    if not root.is_dir():
+        raise click.ClickException(f"{source}: no folder {root}; does CV_PIPELINES_RAW name the raw data?")
+    note = {"files": digest_of_files(root)}
+    write_text(project / raw_note(source), json.dumps(note) + "\n")
+
+
+@cv.command()
+@click.pass_obj
+def results(metadata: ProjectMetadata) -> None:
+    """Write leaderboard.csv and index.html from the results on disk, and print them."""
+    from cv_pipelines.summary import REPORTING, conclude
+    from cv_pipelines.training.leaderboard import collect
+
+    project = Path(metadata.project_path)
+    board = collect(project / REPORTING)
+    if board.empty:
+        raise click.ClickException(f"no results under {project / REPORTING}: run `kedro run` first")
+    conclude(
+        project, list(board["experiment"]), dict(zip(board["experiment"], board["seconds"], strict=True))
+    )
+
+
+def source_parameters(project: Path, source: str) -> dict[str, Any]:
+    """Return the resolved section of a source.
+
+    Raises:
+        click.ClickException: no parameters file declares it.
+    """
+    from cv_pipelines.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
+
+    options: dict[str, Any] = CONFIG_LOADER_ARGS
+    loader = CONFIG_LOADER_CLASS(conf_source=str(project / "conf"), **options)
+    found: dict[str, Any] | None = loader["parameters"].get(source)
+    if found is None:
+        raise click.ClickException(f"no source {source!r} in conf/base/parameters/sources")
+    return found
+
+
+def dvc_yaml(conf: Path) -> str:
+    """Return the text of dvc.yaml.
+
+    Only `conf/base` counts: what lies in `conf/local` is not in git, so a stage of it would break for others.
+    """
+    sources, experiments = declared(conf, "sources"), declared(conf, "experiments")
+    stages: dict[str, Stage] = {}
+    for name, section in sources.items():
+        if needs_raw(section[1]):
+            stages[f"raw_{name}"] = raw_stage(name, section)
+        stages[f"data_{name}"] = source_stage(name, section)
+    for name, section in experiments.items():
+        stages[name] = experiment_stage(name, section, sources[section[1]["source"]])
+    stages["tour"] = tour_stage([name for name, (_, values) in experiments.items() if values.get("tour")])
+    return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=200)
+
+
+def declared(conf: Path, kind: str) -> dict[str, Section]:
+    """Return each name in `conf/base/parameters/<kind>` with its file (from the project) and section."""
+    found = {}
+    for path in sorted((conf / "base" / "parameters" / kind).glob("*.yml")):
+        file = path.relative_to(conf.parent).as_posix()
+        for name, values in (yaml.safe_load(path.read_text(encoding="utf8")) or {}).items():
+            found[name] = (file, values)
+    return found
+
+
+def needs_raw(source: dict[str, Any]) -> bool:
+    """Whether a source is read from files that somebody has to provide."""
+    return bool(source.get("root")) and "sample" not in source
+
+
+def raw_note(source: str) -> str:
+    """Return the path, from the project, of the note on a source's raw files."""
+    return f"data/02_intermediate/{source}.files.json"
+
+
+def raw_stage(name: str, section: Section) -> Stage:
+    """Look at a source's raw files every time: hashing them would read whole data sets, listing is quick."""
+    return {
+        "cmd": f"kedro cv raw {name}",
+        "params": [{section[0]: [f"{name}.root"]}],
+        "outs": [{raw_note(name): {"cache": False}}],
+        "always_changed": True,
+    }
+
+
+def source_stage(name: str, section: Section) -> Stage:
+    """Raw files to manifest, statistics and data report; kept tables spare the next ingest its work."""
+    file, values = section
+    outs: list[Any] = [{f"data/02_intermediate/{name}": {"persist": True}}]
+    if "sample" in values:
+        outs.insert(0, {values["root"].replace("${globals:drawn}", "data/01_raw"): {"persist": True}})
+    return {
+        "cmd": f"kedro run --pipeline data_{name}",
+        "params": [{file: [name]}],
+        "deps": code(SOURCE_CODE) + ([raw_note(name)] if needs_raw(values) else []),
+        "outs": [*outs, f"data/05_model_input/{name}", f"data/08_reporting/data_{name}"],
+    }
+
+
+def experiment_stage(name: str, section: Section, source: Section) -> Stage:
+    """Manifest to report, without the data stages; the models folder is kept so that a training resumes."""
+    file, values = section
+    data = values["source"]
+    tables = [f"data/02_intermediate/{data}/{table}" for table in SOURCE_TABLES]
+    started = [values[key] for key in ("init_from", "embedder") if values.get(key)]
+    report = f"data/08_reporting/{name}"
+    return {
+        "cmd": f"kedro run --pipeline {name} --namespaces {name}",
+        "params": [{file: [name]}, {source[0]: [data]}],
+        "deps": [
+            *code(EXPERIMENT_CODE),
+            *tables,
+            f"data/05_model_input/{data}",
+            *(f"data/06_models/{other}/checkpoint" for other in started),
+        ],
+        "outs": [
+            {f"data/06_models/{name}": {"persist": True}},
+            f"data/07_model_output/{name}",
+            *(f"{report}/{file}" for file in FIGURES),
+        ],
+        "metrics": [{f"{report}/metrics.json": {"cache": False}}],
+    }
+
+
+def tour_stage(experiments: list[str]) -> Stage:
+    """Gather the tour's results in the leaderboard once they are up to date."""
+    return {
+        "cmd": "kedro cv results",
+        "deps": [f"data/08_reporting/{name}/metrics.json" for name in experiments],
+    }
+
+
+def code(parts: list[str]) -> list[str]:
+    """Return paths, from the project, of parts of the package."""
+    return [f"src/cv_pipelines/{part}" for part in parts]

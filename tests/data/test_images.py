@@ -1,0 +1,147 @@
+"""Image files as they come: sound, damaged, mislabelled; and masks through their lookup."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cv_pipelines.data.images import check_mask, content_hash, inspect_image, read_mask, read_rgb, scan_images
+from cv_pipelines.data.schema import Categories, Quarantine
+from cv_pipelines.errors import BadSampleError
+
+
+@pytest.fixture
+def root(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    image.save(tmp_path / "good.png")
+    image.save(tmp_path / "good.jpg")
+    image.convert("CMYK").save(tmp_path / "print.jpg")
+    image.convert("L").save(tmp_path / "grey.jpg")
+    image.convert("LA").save(tmp_path / "see_through.png")
+    image.save(tmp_path / "really_png.jpg", format="PNG")
+    image.convert("L").save(tmp_path / "face.pgm")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:900])
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:700])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_bytes(b"<html>404</html>")
+    (tmp_path / "folder.jpg").mkdir()
+    return tmp_path
+
+
+def test_a_sound_file_is_described(root):
+    info = inspect_image(root, "good.jpg")
+    assert (info.path, info.width, info.height, info.mode, info.format) == ("good.jpg", 32, 24, "RGB", "JPEG")
+    data = (root / "good.jpg").read_bytes()
+    assert info.content_hash == hashlib.blake2b(data, digest_size=16).hexdigest() == content_hash(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "detail"),
+    [
+        ("none.jpg", "missing file", "expected an image at none.jpg"),
+        ("empty.jpg", "empty file", "0 bytes"),
+        ("cut.png", "truncated image", ""),
+        ("cut.jpg", "truncated image", ""),
+        ("text.jpg", "not an image", b"<html>40".hex()),
+        ("folder.jpg", "unreadable file", ""),
+        ("nul\0.jpg", "unreadable file", ""),
+    ],
+)
+def test_a_defect_has_its_reason(root, name, reason, detail):
+    with pytest.raises(BadSampleError) as error:
+        inspect_image(root, name)
+    assert error.value.reason == reason
+    assert detail in error.value.detail
+    assert str(error.value).startswith(reason)
+
+
+def test_a_scan_drops_repairs_and_keeps(root):
+    quarantine = Quarantine()
+    names = [*sorted(p.name for p in root.iterdir()), "none.jpg"]
+    found = scan_images(root, names, quarantine)
+    rows = {(r.file, r.action): r.reason for r in quarantine.table().itertuples()}
+    assert rows == {
+        ("cut.jpg", "dropped"): "truncated image",
+        ("cut.png", "dropped"): "truncated image",
+        ("empty.jpg", "dropped"): "empty file",
+        ("folder.jpg", "dropped"): "unreadable file",
+        ("grey.jpg", "repaired"): "grey-scale image",
+        ("none.jpg", "dropped"): "missing file",
+        ("print.jpg", "repaired"): "CMYK image",
+        ("really_png.jpg", "repaired"): "mislabelled format",
+        ("see_through.png", "repaired"): "unusual colour mode",
+        ("text.jpg", "dropped"): "not an image",
+    }
+    assert sorted(found) == sorted(set(names) - {f for f, action in rows if action == "dropped"})
+    assert all((info.width, info.height) == (32, 24) for info in found.values())
+
+
+@pytest.mark.parametrize("name", ["good.png", "print.jpg", "grey.jpg", "really_png.jpg", "see_through.png"])
+def test_whatever_stays_is_read_as_rgb(root, name):
+    image = read_rgb(root / name)
+    assert image.shape == (24, 32, 3)
+    assert image.dtype == np.uint8
+
+
+class TestMasks:
+    """Raw mask files to class indices."""
+
+    values = np.array([[0, 5], [9, 5]], np.uint8)
+    expected = np.array([[1, 0], [255, 0]])
+    by_value = Categories(mask_lookup={"0": 1, "5": 0, "9": 255})
+    by_color = Categories(mask_lookup={"0,0,0": 1, "64,128,255": 0, "9,9,9": 255})
+
+    def save(self, image, tmp_path):
+        image.save(tmp_path / "mask.png")
+        return tmp_path / "mask.png"
+
+    def test_grey_files_by_value(self, tmp_path):
+        found = read_mask(self.save(Image.fromarray(self.values), tmp_path), self.by_value)
+        assert found.tolist() == self.expected.tolist()
+        assert found.dtype == np.uint8
+
+    def test_palette_files_by_index_whatever_the_colours(self, tmp_path):
+        image = Image.fromarray(self.values)
+        image.putpalette(np.random.default_rng(0).integers(0, 255, 768, dtype=np.uint8).tobytes())
+        assert image.mode == "P"
+        assert read_mask(self.save(image, tmp_path), self.by_value).tolist() == [
+            list(row) for row in self.expected
+        ]
+
+    def test_colour_files_by_colour(self, tmp_path):
+        colors = {0: (0, 0, 0), 5: (64, 128, 255), 9: (9, 9, 9)}
+        pixels = np.array([[colors[v] for v in line] for line in self.values.tolist()], np.uint8)
+        assert read_mask(self.save(Image.fromarray(pixels), tmp_path), self.by_color).tolist() == [
+            list(row) for row in self.expected
+        ]
+
+    def test_a_grey_file_under_a_colour_lookup_is_grey_colours(self, tmp_path):
+        image = Image.fromarray(np.array([[0, 9]], np.uint8))
+        assert read_mask(self.save(image, tmp_path), self.by_color).tolist() == [[1, 255]]
+
+    def test_unknown_values_are_named(self, tmp_path):
+        path = self.save(Image.fromarray(np.array([[0, 7], [200, 5]], np.uint8)), tmp_path)
+        with pytest.raises(BadSampleError, match=r"unknown mask value: 7 \| 200 not among 3 known values"):
+            read_mask(path, self.by_value)
+
+    def test_unknown_colours_are_named(self, tmp_path):
+        path = self.save(Image.new("RGB", (2, 2), (64, 128, 254)), tmp_path)
+        with pytest.raises(BadSampleError, match=r"64,128,254 not among 3 known values"):
+            read_mask(path, self.by_color)
+
+    def test_a_colour_file_under_a_value_lookup_is_a_defect(self, tmp_path):
+        path = self.save(Image.new("RGB", (2, 2)), tmp_path)
+        with pytest.raises(BadSampleError, match="a colour image; expected class indices"):
+            read_mask(path, self.by_value)
+
+    def test_checking_finds_another_size(self, tmp_path):
+        self.save(Image.fromarray(self.values), tmp_path)
+        check_mask(tmp_path, "mask.png", (2, 2), self.by_value)
+        with pytest.raises(BadSampleError, match="mask of another size: 2×2; expected 3×2"):
+            check_mask(tmp_path, "mask.png", (3, 2), self.by_value)
+        with pytest.raises(BadSampleError, match="unknown mask value"):
+            check_mask(tmp_path, "mask.png", (2, 2), Categories(mask_lookup={"0": 1}))
+        with pytest.raises(BadSampleError, match="missing file"):
+            check_mask(tmp_path, "none.png", (2, 2), self.by_value)

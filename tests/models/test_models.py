@@ -1,0 +1,258 @@
+"""Every registered model: shapes, gradients, options, and that saved weights come back."""
+
+import inspect
+import re
+from typing import get_type_hints
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cv_pipelines.models import MODELS, builder
+from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_state, wrap_slow_convs
+
+CLASSES = 3
+OPTIONS = {
+    "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
+    "dcgan": {"size": 32, "latent": 5, "width": 4},
+    "efficientnet_lite0": {"weights": "none"},
+    "fcos": {"weights": "none", "min_size": 64, "max_size": 64, "width": 32, "score_threshold": 0.0},
+    "inception_1d": {"filters": 2, "kernels": [3, 5], "blocks": 2, "pool_after": [1]},
+    "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
+    "residual_cnn": {"channels": [4, 8], "blocks": 1},
+    "unet": {"channels": [4, 8]},
+}
+IMAGES = (4, 3, 32, 32)
+SHAPES = {
+    "conv_autoencoder": (IMAGES, IMAGES),
+    "dcgan": ((4, 5), IMAGES),
+    "efficientnet_lite0": (IMAGES, (4, CLASSES)),
+    "inception_1d": ((4, 6, 32), (4, CLASSES)),
+    "pretrained_segmenter": (IMAGES, (4, CLASSES, 32, 32)),
+    "residual_cnn": (IMAGES, (4, CLASSES)),
+    "unet": (IMAGES, (4, CLASSES, 32, 32)),
+}
+RGB_ONLY = ["efficientnet_lite0", "fcos", "pretrained_segmenter"]
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name):
+    torch.manual_seed(0)
+    channels = 6 if name == "inception_1d" else 3
+    return builder(name)(channels, CLASSES, **OPTIONS[name])
+
+
+def run(name, model):
+    """The model's output, or the sum of a detector's losses, in training mode."""
+    model.train()
+    torch.manual_seed(1)
+    if name != "fcos":
+        return model(torch.randn(SHAPES[name][0]))
+    target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+    losses = model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)], [target, target])
+    return torch.stack(list(losses.values())).sum()
+
+
+def test_output_has_the_documented_shape(name, model):
+    with torch.no_grad():
+        assert run(name, model).shape == SHAPES.get(name, (None, ()))[1]  # a detector's loss is a scalar
+
+
+def test_gradients_are_finite_and_reach_every_parameter(name, model):
+    output = run(name, model)
+    loss = output.square().mean()
+    if name == "dcgan":
+        loss = loss + model.discriminator(output).square().mean()
+    model.zero_grad()
+    loss.backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+
+
+def test_weights_saved_and_loaded_give_the_same_output(name, model, tmp_path):
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "w.safetensors")
+    channels = 6 if name == "inception_1d" else 3
+    again = builder(name)(channels, CLASSES, **OPTIONS[name])
+    again.load_state_dict(load_file(tmp_path / "w.safetensors"))
+    x = [torch.randn(3, 64, 64)] if name == "fcos" else torch.randn(SHAPES[name][0])
+    with torch.no_grad():
+        one, two = model.eval()(x), again.eval()(x)
+    if name == "fcos":
+        assert torch.equal(one[0]["boxes"], two[0]["boxes"])
+        assert torch.equal(one[0]["scores"], two[0]["scores"])
+    else:
+        assert torch.equal(one, two)
+
+
+def test_options_are_annotated_and_documented(name):
+    build = builder(name)
+    hints = get_type_hints(build)
+    options = [p for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert options
+    for option in options:
+        assert option.name in hints
+        assert option.default is not inspect.Parameter.empty
+        assert re.search(rf"^\s+{option.name}: \S", inspect.getdoc(build), re.MULTILINE), option.name
+
+
+def test_unknown_model_names_those_there_are():
+    with pytest.raises(KeyError, match=r"unet_9.*dcgan.*unet"):
+        builder("unet_9")
+
+
+@pytest.mark.parametrize("name", RGB_ONLY)
+def test_rgb_models_refuse_other_channels(name):
+    with pytest.raises(ValueError, match=r"RGB.*gives 1 channels"):
+        builder(name)(1, CLASSES, **OPTIONS[name])
+
+
+def test_detector_gives_detections_in_image_pixels():
+    torch.manual_seed(0)
+    detector = builder("fcos")(3, CLASSES, **OPTIONS["fcos"], max_detections=7).eval()
+    sizes = [(64, 64), (40, 90)]
+    with torch.no_grad():
+        found = detector([torch.randn(3, h, w) for h, w in sizes])
+    assert len(found) == 2
+    for (h, w), output in zip(sizes, found, strict=True):
+        assert 0 < len(output["boxes"]) <= 7
+        x1, y1, x2, y2 = output["boxes"].unbind(dim=1)
+        assert (x1 >= 0).all()
+        assert (y1 >= 0).all()
+        assert (x2 <= w).all()
+        assert (y2 <= h).all()
+        assert (output["labels"] < CLASSES).all()
+        assert (output["scores"].diff() <= 0).all()
+
+
+def test_detector_gives_losses_for_an_image_without_objects():
+    detector = builder("fcos")(3, CLASSES, **OPTIONS["fcos"]).train()
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    losses = detector([torch.randn(3, 64, 64)], [empty])
+    assert set(losses) == {"classification", "bbox_regression", "bbox_ctrness"}
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize(("stride", "extra", "levels"), [(8, False, 3), (16, False, 2), (4, True, 6)])
+def test_detector_pyramid_has_the_levels_asked_for(stride, extra, levels):
+    options = {**OPTIONS["fcos"], "first_stride": stride, "extra_levels": extra}
+    backbone = builder("fcos")(3, CLASSES, **options).fcos.backbone.eval()
+    with torch.no_grad():
+        maps = list(backbone(torch.randn(1, 3, 64, 64)).values())
+    assert len(maps) == levels
+    assert maps[0].shape == (1, 32, 64 // stride, 64 // stride)
+
+
+@pytest.mark.parametrize("decoder", ["fpn", "deeplab_v3_plus"])
+def test_segmenter_decoders_keep_the_image_size(decoder):
+    model = builder("pretrained_segmenter")(3, CLASSES, decoder=decoder, weights="none").eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 64, 32)).shape == (1, CLASSES, 64, 32)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return builder("efficientnet_lite0")(3, CLASSES)
+
+
+class TestPackagedWeights:
+    """The ImageNet weights in the package, on the three models that use them."""
+
+    def test_are_loaded_and_not_random(self, classifier):
+        state = classifier.state_dict()
+        other = builder("efficientnet_lite0")(3, CLASSES, weights="none").state_dict()
+        stem = "encoder.conv_stem.weight"
+        assert not torch.equal(state[stem], other[stem])
+        # A random start has running means of 0 and variances of 1: only training moves them.
+        assert (other["encoder.bn1.running_mean"] == 0).all()
+        assert state["encoder.bn1.running_mean"].abs().max() > 0.1
+        assert (state["encoder.bn2.running_var"] - 1).abs().max() > 0.1
+
+    def test_are_the_same_in_classifier_segmenter_and_detector(self, classifier):
+        features = dict(encoder("packaged").named_parameters())
+        segmenter = builder("pretrained_segmenter")(3, CLASSES)
+        known = dict(classifier.encoder.named_parameters())
+        assert set(features) <= set(known)
+        inner = dict(segmenter.encoder.model.named_parameters())
+        for name in ("conv_stem.weight", "blocks.3.0.conv_pw.weight"):
+            assert torch.equal(features[name], known[name])
+            assert torch.equal(inner[name], known[name])
+
+    def test_have_normalised_statistics_on_their_own_scale(self, classifier):
+        """Weights paired with the wrong layers would blow up or vanish within 50 layers."""
+        torch.manual_seed(0)
+        with torch.no_grad():
+            features = classifier.eval().embed(torch.rand(2, 3, 64, 64) * 2 - 1)
+        assert features.shape == (2, 1280)
+        assert 0.01 < features.std() < 10
+
+    def test_refuse_a_model_of_other_layers(self):
+        with pytest.raises(ValueError, match="packaged weights hold"):
+            packaged_state(torch.nn.Linear(2, 2))
+
+    def test_refuse_a_model_of_other_shapes(self):
+        import timm
+
+        with pytest.raises(ValueError, match=r"packaged conv_stem.weight: shape .* expected"):
+            packaged_state(timm.create_model("tf_efficientnet_lite0", in_chans=1))
+
+
+class TestFloat32Conv:
+    """A wrapped convolution gives what the plain one gives."""
+
+    conv = torch.nn.Conv2d(4, 4, 5, stride=2, padding=2, groups=4)
+
+    def test_equals_the_plain_convolution(self):
+        x = torch.randn(2, 4, 9, 9)
+        assert torch.equal(Float32Conv(self.conv)(x), self.conv(x))
+
+    def test_computes_in_float32_under_autocast_and_keeps_the_dtype(self):
+        x = torch.randn(2, 4, 9, 9).bfloat16()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = Float32Conv(self.conv)(x)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found, self.conv(x.float()).bfloat16())
+
+    def test_only_slow_depthwise_convolutions_are_wrapped(self):
+        net = torch.nn.Sequential(
+            torch.nn.Conv2d(4, 4, 5, groups=4),
+            torch.nn.Conv2d(4, 4, 3, stride=2, groups=4),
+            torch.nn.Conv2d(4, 4, 3, groups=4),
+            torch.nn.Sequential(torch.nn.Conv2d(4, 4, 5)),
+        )
+        wrap_slow_convs(net)
+        assert [isinstance(layer, Float32Conv) for layer in net] == [True, True, False, False]
+        assert isinstance(net[3][0], torch.nn.Conv2d)
+
+
+@pytest.mark.parametrize("size", [4, 12, 30, 0, -8])
+def test_dcgan_refuses_sizes_it_cannot_double_to(size):
+    with pytest.raises(ValueError, match=rf"size {size}: expected 8, 16, 32"):
+        builder("dcgan")(1, 0, size=size)
+
+
+@pytest.mark.parametrize("size", [8, 16, 64])
+def test_dcgan_players_agree_on_the_size(size):
+    model = builder("dcgan")(1, 0, size=size, latent=3, width=2)
+    images = model(torch.randn(2, 3))
+    assert images.shape == (2, 1, size, size)
+    assert images.abs().max() <= 1
+    assert model.discriminator(images).shape == (2, 1)
+
+
+def test_residual_embedding_is_what_the_head_sees():
+    model = builder("residual_cnn")(1, CLASSES, channels=[4, 8], blocks=1, dropout=0.5).eval()
+    x = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(model.head[-1](model.embed(x)), model(x), atol=1e-6)
+
+
+def test_autoencoder_and_classifier_share_the_encoder():
+    one = builder("conv_autoencoder")(1, 0, channels=[4, 8], blocks=1).encoder.state_dict()
+    two = builder("residual_cnn")(1, CLASSES, channels=[4, 8], blocks=1).encoder.state_dict()
+    assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in two.items()}

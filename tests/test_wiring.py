@@ -1,0 +1,214 @@
+"""Every pipeline that the YAML files declare, against the catalog and the parameters of every environment."""
+
+import re
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.io import CatalogConfigResolver, DataCatalog
+
+from cv_pipelines import settings
+from cv_pipelines.experiments import file_of, find_experiments, find_sources
+from cv_pipelines.pipeline_registry import register_pipelines
+from cv_pipelines.tasks import TASKS
+from cv_pipelines.training.validation import check_experiment, check_source
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONF = PROJECT / "conf"
+ENVIRONMENTS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+PIPELINES = register_pipelines()
+EXPERIMENTS = find_experiments(CONF)
+SOURCES = find_sources(CONF)
+NODES = PIPELINES["everything"].nodes
+TAGS = {
+    "read_source": {"ingest"},
+    "split_samples": {"prepare"},
+    "compute_statistics": {"prepare"},
+    "report_source": {"prepare"},
+    "train_model": {"train", "gpu"},
+    "predict": {"evaluate", "gpu"},
+    "score": {"evaluate"},
+    "coco_files": {"evaluate"},
+    "draw_report": {"report"},
+}
+LAYERS = {
+    "02_intermediate": "intermediate",
+    "05_model_input": "model_input",
+    "06_models": "models",
+    "07_model_output": "model_output",
+    "08_reporting": "reporting",
+}
+
+
+@cache
+def configured(environment, kind):
+    """The merged catalog or parameters of an environment, as a run of it sees them."""
+    loader = OmegaConfigLoader(str(CONF), env=environment, **settings.CONFIG_LOADER_ARGS)
+    return loader[kind]
+
+
+@cache
+def resolver(environment):
+    return CatalogConfigResolver(configured(environment, "catalog"))
+
+
+def datasets(pipeline):
+    return {name for name in pipeline.datasets() if not name.startswith("params:")}
+
+
+def entry(name, environment="base"):
+    """The catalog entry of a dataset, its placeholders filled in."""
+    found = resolver(environment).resolve_pattern(name)
+    assert found, f"{name} is in no catalog file: it would be kept in memory"
+    return found
+
+
+def test_environments_are_there():
+    assert {"base", "local", "smoke", "gpu"} <= set(ENVIRONMENTS)
+
+
+def test_each_experiment_source_and_task_is_a_pipeline():
+    tour = {experiment.task for experiment in EXPERIMENTS.values() if experiment.tour}
+    wanted = {"__default__", "everything", *EXPERIMENTS, *tour, *(f"data_{name}" for name in SOURCES)}
+    assert set(PIPELINES) == wanted
+    assert all(pipeline.nodes for pipeline in PIPELINES.values())
+
+
+def test_the_tour_shows_every_task():
+    shown = {node.namespace for node in PIPELINES["__default__"].nodes}
+    assert {EXPERIMENTS[name].task for name in shown & EXPERIMENTS.keys()} == set(TASKS)
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_an_experiment_runs_from_raw_files_to_its_report(name):
+    pipeline, experiment = PIPELINES[name], EXPERIMENTS[name]
+    stages = {"read_source", "split_samples", "compute_statistics", "report_source"}
+    ran = {node.name for node in pipeline.nodes}
+    assert {f"{experiment.source}.{stage}" for stage in stages} <= ran
+    assert {f"{name}.{stage}" for stage in ("train_model", "predict", "score", "draw_report")} <= ran
+    assert (f"{name}.coco_files" in ran) == (experiment.task == "detection")
+    # all that comes from outside are parameters and the folders that nodes work in
+    outside = {dataset.split(".")[-1] for dataset in pipeline.inputs() if not dataset.startswith("params:")}
+    assert outside == {"store", "work"}
+
+
+def test_a_group_holds_the_tour_experiments_of_its_task():
+    for task in {experiment.task for experiment in EXPERIMENTS.values() if experiment.tour}:
+        trained = {node.namespace for node in PIPELINES[task].nodes if "train" in node.tags}
+        members = {name for name, e in EXPERIMENTS.items() if e.tour and e.task == task}
+        assert members <= trained
+        assert trained - members <= {needed for name in members for needed in EXPERIMENTS[name].needs}
+
+
+def test_a_start_from_another_experiment_is_an_edge():
+    starts = [(name, e.init_from) for name, e in EXPERIMENTS.items() if e.init_from]
+    assert starts
+    for name, start in starts:
+        train = next(node for node in PIPELINES[name].nodes if node.name == f"{name}.train_model")
+        assert f"{start}.checkpoint" in train.inputs
+        assert f"{start}.train_model" in {node.name for node in PIPELINES[name].nodes}
+
+
+def test_an_embedder_is_an_edge_to_the_prediction():
+    gans = [(name, e.embedder) for name, e in EXPERIMENTS.items() if e.embedder]
+    assert gans
+    for name, embedder in gans:
+        predict = next(node for node in PIPELINES[name].nodes if node.name == f"{name}.predict")
+        assert f"{embedder}.checkpoint" in predict.inputs
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
+def test_a_node_is_named_namespaced_and_tagged_with_its_stage(node):
+    assert node.namespace in {*EXPERIMENTS, *SOURCES}
+    assert node.name.split(".") == [node.namespace, node.short_name.replace(" ", "_").lower()]
+    assert node.tags == TAGS[node.name.split(".")[1]]
+    assert node.func.__doc__, "kedro-viz shows it"
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_no_cycles_and_one_maker_a_dataset(name):
+    nodes = PIPELINES[name].nodes
+    makers = {output: node.name for node in nodes for output in node.outputs}
+    assert len(makers) == sum(len(node.outputs) for node in nodes)
+    graph = {node.name: {makers[i] for i in node.inputs if i in makers} for node in nodes}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(nodes)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_no_dataset_is_kept_in_memory(environment):
+    catalog = DataCatalog.from_config(configured(environment, "catalog"))
+    for name in sorted(datasets(PIPELINES["everything"])):
+        assert entry(name, environment)
+        assert type(catalog.get(name)).__name__ != "MemoryDataset", name
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_parameter_stands_in_a_file(environment):
+    known = configured(environment, "parameters")
+    wanted = {
+        name.removeprefix("params:") for name in PIPELINES["everything"].datasets() if name[:7] == "params:"
+    }
+    assert wanted == {*EXPERIMENTS, *SOURCES}
+    assert wanted <= known.keys()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_only_changes_what_base_declares(environment):
+    known = configured(environment, "parameters")
+    assert {name for name in known if name[0] != "_"} == {*EXPERIMENTS, *SOURCES}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("name", sorted({*EXPERIMENTS, *SOURCES}))
+def test_every_section_is_valid_in_every_environment(name, environment):
+    values = configured(environment, "parameters")[name]
+    if name in EXPERIMENTS:
+        config = check_experiment(name, values, SOURCES)
+        assert config.task == EXPERIMENTS[name].task
+        assert config.source in SOURCES
+    else:
+        check_source(name, values)
+
+
+def test_files_are_named_after_what_they_declare():
+    for name in {*EXPERIMENTS, *SOURCES}:
+        path = file_of(CONF, name)
+        if path.parts[-4] == "base":
+            assert path.stem == name
+            assert list(yaml.safe_load(path.read_text(encoding="utf8"))) == [name]
+
+
+def test_raw_data_are_only_read_and_samples_are_drawn_in_the_project():
+    for name in SOURCES:
+        values = configured("base", "parameters")[name]
+        drawn = str(PROJECT / "data" / "01_raw")
+        assert ("sample" in values) <= str(values.get("root")).startswith(drawn)
+
+
+@pytest.mark.parametrize("name", sorted(datasets(PIPELINES["__default__"])))
+def test_a_dataset_lies_in_its_layer_under_its_namespace(name):
+    found, namespace = entry(name), name.split(".")[0]
+    layer, folder, _ = re.match(r"data/(\w+)/(\w+)(/|$)", found["filepath"]).groups()
+    assert found["metadata"]["kedro-viz"]["layer"] == LAYERS[layer]
+    # a source's report stands among those of the experiments, and says that it is of data
+    assert folder in (
+        {f"data_{namespace}"} if layer == "08_reporting" and namespace in SOURCES else {namespace}
+    )
+
+
+def test_every_catalog_pattern_is_used_and_has_a_layer():
+    patterns = configured("base", "catalog")
+    used = {name.split(".")[1] for name in datasets(PIPELINES["everything"])}
+    for pattern, values in patterns.items():
+        assert re.fullmatch(r"\{(source|experiment)\}\.\w+", pattern)
+        assert pattern.split(".")[1] in used, f"{pattern} is made or read by no node"
+        assert values["metadata"]["kedro-viz"]["layer"] in LAYERS.values()
+        assert not values.get("versioned"), "versions are DVC's and MLflow's work"
+
+
+def test_no_two_datasets_share_a_file():
+    files = [entry(name)["filepath"] for name in datasets(PIPELINES["everything"])]
+    assert len(files) == len(set(files))

@@ -1,0 +1,99 @@
+"""An interrupted training that is taken up again ends as if nothing had happened."""
+
+import logging
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from cv_pipelines.training.fit import Job, fit
+
+CASES = {
+    "dropout and augmentation": ("classification", {}),
+    "loader workers": ("classification", {"workers": 2}),
+    "moving average": ("classification", {"ema": 0.9}),
+    "early stopping": ("classification", {"early_stopping": 2, "schedule": {"name": "cosine"}}),
+    "signals": ("activity", {}),
+    "noise in the task": ("autoencoder", {}),
+    "two optimisers": ("gan", {}),
+    "masks": ("segmentation", {"validate_every": 2}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_weights_agree_to_the_last_bit(
+    case, sources, experiment, interrupted, identical, tmp_path, caplog
+):
+    task, train = CASES[case]
+    config = experiment(task, train={"epochs": 4, "batch_size": 4, **train})
+    whole, history = fit(Job("toy", config, sources[task], tmp_path / "whole"))
+    job = Job("toy", config, sources[task], tmp_path / "cut")
+    interrupted(job, epoch=2)
+    assert (tmp_path / "cut").exists()
+    with caplog.at_level(logging.INFO):
+        resumed, rows = fit(job)
+    assert "taking up the interrupted training" in caplog.text
+    assert identical(whole, resumed)
+    assert (resumed[0].meta.epoch, resumed[0].meta.score) == (whole[0].meta.epoch, whole[0].meta.score)
+    pd.testing.assert_frame_equal(rows, history)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_a_training_may_be_cut_off_more_than_once(image_source, experiment, interrupted, identical, tmp_path):
+    config = experiment("classification", train={"epochs": 4})
+    whole, _ = fit(Job("toy", config, image_source, tmp_path / "whole"))
+    job = Job("toy", config, image_source, tmp_path / "cut")
+    interrupted(job, epoch=0, batch=0)  # nothing was kept yet
+    interrupted(job, epoch=1, batch=0)
+    interrupted(job, epoch=2, batch=None)  # validated, the best weights replaced, the state not yet
+    interrupted(job, epoch=3, batch=2)
+    resumed, _ = fit(job)
+    assert identical(whole, resumed)
+    assert resumed[0].meta.score == whole[0].meta.score
+
+
+def test_a_seed_that_was_done_is_not_trained_again(
+    image_source, experiment, interrupted, identical, tmp_path, caplog
+):
+    config = experiment("classification", train={"seeds": [5, 6]})
+    whole, history = fit(Job("toy", config, image_source, tmp_path / "whole"))
+    job = Job("toy", config, image_source, tmp_path / "cut")
+    interrupted(job, epoch=1, seed=6)
+    done = (tmp_path / "cut" / "seed_5" / "last.ckpt").stat().st_mtime_ns
+    interrupted(job, epoch=1, seed=6, batch=2)
+    assert (tmp_path / "cut" / "seed_5" / "last.ckpt").stat().st_mtime_ns == done
+    resumed, rows = fit(job)
+    assert identical(whole, resumed)
+    assert resumed[5].meta.score == whole[5].meta.score
+    pd.testing.assert_frame_equal(rows, history)
+
+
+def test_a_changed_configuration_starts_afresh(
+    image_source, experiment, interrupted, identical, tmp_path, caplog
+):
+    job = Job("toy", experiment("classification"), image_source, tmp_path / "cut")
+    interrupted(job)
+    changed = experiment("classification", train={"optimizer": {"lr": 0.001}})
+    with caplog.at_level(logging.INFO):
+        found, _ = fit(replace(job, config=changed))
+    assert "taking up" not in caplog.text
+    assert identical(found, fit(Job("toy", changed, image_source, tmp_path / "fresh"))[0])
+
+
+def test_changed_data_start_afresh(image_source, experiment, interrupted, identical, tmp_path):
+    config = experiment("classification")
+    job = Job("toy", config, image_source, tmp_path / "cut")
+    interrupted(job)
+    labels = [[1 - v[0]] for v in image_source.samples["labels"]]
+    changed = replace(image_source, samples=image_source.samples.assign(labels=labels))
+    found, _ = fit(replace(job, data=changed))
+    assert identical(found, fit(Job("toy", config, changed, tmp_path / "fresh"))[0])
+
+
+def test_other_workers_take_up_the_same_training(image_source, experiment, interrupted, identical, tmp_path):
+    alone = experiment("classification", train={"epochs": 3})
+    helped = experiment("classification", train={"epochs": 3, "workers": 2})
+    whole, _ = fit(Job("toy", alone, image_source, tmp_path / "whole"))
+    job = Job("toy", alone, image_source, tmp_path / "cut")
+    interrupted(job)
+    assert identical(whole, fit(replace(job, config=helped))[0])

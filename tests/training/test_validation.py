@@ -1,0 +1,154 @@
+"""Wrong parameters: the message names the file, the key, the value and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cv_pipelines.errors import ConfigError
+from cv_pipelines.training.validation import check_experiment, check_source
+
+WHERE = "conf/base/parameters/experiments/x.yml: x"
+SOURCES = ["digits", "sample_voc"]
+CONF = Path(__file__).parents[2] / "conf" / "base" / "parameters"
+
+
+def values(**changes):
+    base = {
+        "task": "classification",
+        "source": "digits",
+        "model": {"name": "residual_cnn", "channels": [4, 8]},
+        "augment": {"name": "small_image", "padding": 2},
+        "loss": {"label_smoothing": 0.1},
+        "train": {"epochs": 1, "batch_size": 2, "optimizer": {"lr": 0.1}},
+    }
+    return base | changes
+
+
+def train(**changes):
+    return {"train": values()["train"] | changes}
+
+
+def test_a_right_one_passes():
+    config = check_experiment(WHERE, values(), SOURCES)
+    assert config.model.options == {"channels": [4, 8]}
+    assert config.train.optimizer.name == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"task": "clasification"}, ["task", "'clasification'", "activity, autoencoder, classification"]),
+        ({"source": "digit"}, ["source", "'digit'", "digits, sample_voc"]),
+        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, unet"]),
+        ({"model": {}}, ["model.name", "Field required"]),
+        (
+            {"model": {"name": "residual_cnn", "chanels": [4]}},
+            ["model: chanels: unknown key", "[4]", "allowed are blocks, channels, dropout"],
+        ),
+        ({"model": {"name": "residual_cnn", "blocks": "two"}}, ["model: blocks", "'two'", "integer"]),
+        ({"model": {"name": "residual_cnn", "blocks": "2"}}, ["model: blocks", "'2'", "integer"]),
+        ({"model": {"name": "residual_cnn", "channels": [4, "8"]}}, ["model: channels.1", "'8'"]),
+        (
+            {"model": {"name": "efficientnet_lite0", "weights": "imagenet"}},
+            ["weights", "'packaged' or 'none'"],
+        ),
+        ({"model": {"name": "fcos", "width": 48}}, ["model: width", "multiple of 32", "48"]),
+        ({"augment": {"name": "smal"}}, ["augment.name", "'smal'", "boxes, photo, scene, signal"]),
+        (
+            {"augment": {"name": "small_image", "shear": 3}},
+            ["augment: shear: unknown key", "3", "erase, flip, padding, rotation"],
+        ),
+        ({"augment": {"name": "photo"}}, ["augment: size", "Field required"]),
+        ({"loss": {"gamma": 2.0}}, ["loss: gamma: unknown key", "2.0", "allowed are label_smoothing"]),
+        ({"loss": {"label_smoothing": "much"}}, ["loss: label_smoothing", "'much'"]),
+        ({"optimiser": {}}, ["optimiser: unknown key", "augment, embedder, evaluate"]),
+        (train(epochs=0), ["train.epochs", "greater than 0", "value 0"]),
+        (train(epochs="10"), ["train.epochs", "'10'", "integer"]),
+        (train(lr=0.1), ["train.lr: unknown key", "0.1"]),
+        (train(precision="fp8"), ["train.precision", "'32-true'", "'fp8'"]),
+        (train(optimizer={"lr": -1.0}), ["train.optimizer.lr", "greater than 0", "-1.0"]),
+        (train(seeds=[]), ["train.seeds", "at least 1"]),
+        (train(fit_on="train_val"), ["train", "leaves nothing to choose on"]),
+        ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),
+        ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
+    ],
+)
+def test_a_wrong_one_is_explained(changes, parts):
+    with pytest.raises(ConfigError) as error:
+        check_experiment(WHERE, values(**changes), SOURCES)
+    message = str(error.value)
+    assert message.startswith(WHERE)
+    for part in parts:
+        assert part in message
+
+
+def test_every_defect_has_its_line():
+    wrong = values(tsk=1, **train(epochs=-1, batch_size="x"))
+    with pytest.raises(ConfigError) as error:
+        check_experiment(WHERE, wrong, SOURCES)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(WHERE) for line in lines)
+
+
+def test_a_gan_needs_an_embedder():
+    gan = {"task": "gan", "model": {"name": "dcgan"}, "augment": None, "loss": {}}
+    with pytest.raises(ConfigError, match="embedder: a GAN needs"):
+        check_experiment(WHERE, values(**gan), SOURCES)
+    assert check_experiment(WHERE, values(**gan, embedder="digits"), SOURCES).embedder == "digits"
+
+
+def test_the_section_must_be_a_mapping():
+    with pytest.raises(ConfigError, match="value 3"):
+        check_experiment(WHERE, 3, SOURCES)
+
+
+def test_a_right_source_passes():
+    found = check_source(WHERE, {"reader": "voc", "root": "x", "year": 2007, "sample": {"n": 3}})
+    assert found.options == {"year": 2007}
+    assert found.sample.n == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ({"reader": "vok"}, ["reader", "'vok'", "camvid, coco, digits"]),
+        ({"root": "x"}, ["reader", "Field required"]),
+        ({"reader": "voc", "yaer": 2007}, ["yaer: unknown key", "2007", "allowed are task, year"]),
+        ({"reader": "voc", "year": "2007"}, ["year", "'2007'", "integer"]),
+        ({"reader": "voc", "task": "all"}, ["task", "'all'"]),
+        ({"reader": "voc", "validation": {"share": 1.5}}, ["validation.share", "less than 1", "1.5"]),
+        (
+            {"reader": "voc", "validation": {"by": "video", "share": 0.1}},
+            ["validation.by", "'group' or 'sample'"],
+        ),
+        ({"reader": "voc", "root": "x", "sample": {"m": 3}}, ["sample.m: unknown key"]),
+        ({"reader": "voc", "sample": {"n": 3}}, ["sample", "needs `root`"]),
+        ({"reader": "digits", "root": "x", "sample": {"n": 3}}, ["sample", "digits cannot"]),
+    ],
+)
+def test_a_wrong_source_is_explained(source, parts):
+    with pytest.raises(ConfigError) as error:
+        check_source(WHERE, source)
+    message = str(error.value)
+    assert message.startswith(WHERE)
+    for part in parts:
+        assert part in message
+
+
+def sections(kind):
+    files = sorted((CONF / kind).glob("*.yml"))
+    return {
+        name: section for f in files for name, section in yaml.safe_load(f.read_text(encoding="utf8")).items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(sections("experiments")))
+def test_the_experiments_that_come_with_the_project_pass(name):
+    check_experiment(name, sections("experiments")[name], sections("sources"))
+
+
+@pytest.mark.parametrize("name", sorted(sections("sources")))
+def test_the_sources_that_come_with_the_project_pass(name):
+    check_source(name, sections("sources")[name] | {"root": "somewhere"})
