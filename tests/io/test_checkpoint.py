@@ -18,7 +18,7 @@ CONFIG = ExperimentConfig.model_validate(
         "task": "classification",
         "source": "digits",
         "model": {"name": "residual_cnn", **OPTIONS},
-        "train": {"epochs": 1, "batch_size": 2, "optimizer": {"lr": 0.1}},
+        "train": {"epochs": 1, "batch_size": 2, "optimizer": {"lr": 0.1}, "seeds": [0, 1, 2, 5, 11]},
     }
 )
 

@@ -52,7 +52,7 @@ def test_the_manifest_has_every_split_and_every_sample(source, tables):
     manifest, facts = split_samples(source, tables["samples"], tables["facts"])
     assert manifest["split"].value_counts().to_dict() == {"train": 9, "test": 4, "val": 3}
     assert sorted(manifest["sample_id"]) == sorted(tables["samples"]["sample_id"])
-    assert facts == tables["facts"] | {"shared": {}}
+    assert facts == tables["facts"]  # nothing is shared, so nothing is added
 
 
 def test_a_leak_into_our_own_split_stops_the_run(source, tables):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import lightning as L
@@ -47,7 +48,8 @@ class History(L.Callback):
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
         for name, value in trainer.callback_metrics.items():
-            if name.startswith(prefix):
+            # A validation figure may be undefined (no large objects, say); that is no point of a curve.
+            if name.startswith(prefix) and not (prefix == "val_" and math.isnan(float(value))):
                 self.rows.append(self._row(trainer, name, float(value)))
 
     def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
