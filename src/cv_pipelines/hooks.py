@@ -11,9 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import click
 from kedro.framework.hooks import hook_impl
 
-from cv_pipelines.errors import ConfigError
+from cv_pipelines.errors import ConfigError, CvPipelinesError
 from cv_pipelines.experiments import file_of, find_experiments, find_sources
 
 if TYPE_CHECKING:
@@ -51,11 +52,14 @@ class ExperimentHooks:
         """Check every source and experiment of the run, then open tracking.
 
         Raises:
-            ConfigError: a parameters file is wrong; all defects are listed.
+            click.ClickException: a parameters file is wrong; all defects are listed.
         """
         del catalog
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
-        self.check(namespaces)
+        try:
+            self.check(namespaces)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from None  # the terminal shows the message alone
         self.experiments = sorted(namespaces & find_experiments(self.project / "conf").keys())
         self.seconds = {}
         self.begun, self.total = 0, len(pipeline.nodes)
@@ -151,9 +155,14 @@ class ExperimentHooks:
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Close the runs as failed."""
-        del error
+        """Close the runs as failed; an error of our own reaches the terminal as its message alone.
+
+        Raises:
+            click.ClickException: in place of a `CvPipelinesError`, which says itself what is wrong and where.
+        """
         self.close("FAILED")
+        if isinstance(error, CvPipelinesError):
+            raise click.ClickException(f"{type(error).__name__}: {error}") from None
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

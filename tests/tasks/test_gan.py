@@ -64,14 +64,21 @@ def test_generated_images_depend_on_the_seed_alone(task):
 
 
 def test_each_player_has_its_own_optimiser(task):
-    generator, discriminator = task.configure_optimizers()
+    class Steps:
+        estimated_stepping_batches = 10
+
+    trainer = Steps()
+    task.trainer = trainer
+    (generator, discriminator), schedules = task.configure_optimizers()
+    assert [schedule.optimizer for schedule in schedules] == [generator, discriminator]
     assert {id(p) for group in generator.param_groups for p in group["params"]} == {
         id(p) for p in task.players.generator.parameters()
     }
     assert {id(p) for group in discriminator.param_groups for p in group["params"]} == {
         id(p) for p in task.players.discriminator.parameters()
     }
-    assert generator.param_groups[0]["lr"] == 0.003
+    assert generator.param_groups[0]["initial_lr"] == 0.003 / 25  # one-cycle starts at a 25th of the peak
+    assert generator.param_groups[0]["max_lr"] == 0.003
 
 
 def test_other_models_are_refused(experiment, image_source):

@@ -126,11 +126,14 @@ def load_checkpoints(folder: Path) -> dict[int, Checkpoint]:
     found = sorted(folder.glob("seed_*/model.json"))
     if not found:
         raise CheckpointError(f"{folder}: no checkpoint; expected seed_<n>/model.json (train it first)")
-    loaded = [_load_one(path.parent) for path in found]
-    return {
-        c.meta.seed: c
-        for c in sorted(loaded, key=lambda c: c.meta.config["train"]["seeds"].index(c.meta.seed))
-    }
+    loaded = sorted((_load_one(path.parent) for path in found), key=_place)
+    return {checkpoint.meta.seed: checkpoint for checkpoint in loaded}
+
+
+def _place(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Sort seeds as the experiment lists them: the first one stands for all in pictures."""
+    seeds, seed = checkpoint.meta.config.get("train", {}).get("seeds", []), checkpoint.meta.seed
+    return (seeds.index(seed) if seed in seeds else len(seeds), seed)
 
 
 def _load_one(folder: Path) -> Checkpoint:
