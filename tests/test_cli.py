@@ -159,13 +159,13 @@ def answers(project):
 @pytest.mark.parametrize("defect", BAD)
 def test_a_bad_experiment_is_refused_with_file_key_value_and_what_is_allowed(answers, defect):
     answer = answers[defect]
-    assert answer.startswith("ConfigError: conf/local/parameters/experiments/mine.yml: ")
+    assert answer.startswith("ClickException: conf/local/parameters/experiments/mine.yml: ")
     assert all(part in answer for part in BAD[defect][1]), answer
 
 
 def test_a_bad_source_is_refused_too(answers):
     assert answers["source"].startswith(
-        "ConfigError: conf/local/parameters/sources/mine.yml: " + BAD_SOURCE[1]
+        "ClickException: conf/local/parameters/sources/mine.yml: " + BAD_SOURCE[1]
     )
 
 
