@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +29,8 @@ def conclude(project: Path, experiments: list[str], seconds: dict[str, float]) -
     board = collect(reporting)
     write_text(reporting / "leaderboard.csv", board.to_csv(index=False))
     write_text(reporting / "index.html", index_page(board, "cv_pipelines", "All experiments on this machine"))
-    console = Console()
+    # Written to a file, lines may be longer than the 80 columns that Rich then assumes.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(results_table(board, experiments, seconds))
     console.print(f"Reports      {reporting / 'index.html'}", soft_wrap=True, highlight=False)
     console.print("MLflow UI    make mlflow   (compare runs, curves, parameters)", highlight=False)
