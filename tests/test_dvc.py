@@ -334,7 +334,8 @@ def test_results_writes_the_leaderboard_or_says_that_there_is_nothing(copied):
 @pytest.mark.slow
 def test_the_real_pipelines_under_dvc(tmp_path):
     project = Project(tmp_path, Path(sys.executable).parent)
-    env = {"KEDRO_ENV": "smoke", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    project.tune("experiment", "classification_digits", "train", epochs=1)
     project.dvc("repro", "classification_digits", **env)
     weights = project.folder / "data/06_models/classification_digits/checkpoint/seed_0/best.safetensors"
     tables = project.folder / "data/05_model_input/digits/manifest.parquet"

@@ -60,7 +60,7 @@ class Tour:
         )
 
     def json(self, path):
-        return json.loads((self.project / "data" / path).read_text(encoding="utf8"))
+        return json.loads((self.project / "data/smoke" / path).read_text(encoding="utf8"))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def tour(tmp_path_factory):
 def runs(tour):
     """All MLflow runs by name."""
     client = MlflowClient(tour.uri)
-    experiment = client.get_experiment_by_name("cv_pipelines")
+    experiment = client.get_experiment_by_name("cv_pipelines_smoke")
     found = client.search_runs([experiment.experiment_id])
     named = {run.info.run_name: run for run in found}
     assert len(named) == len(found)
@@ -101,7 +101,7 @@ def test_the_terminal_shows_a_line_a_node_and_a_table(tour):
     assert "WARNING" not in tour.output
     table = tour.output[tour.output.index("Results") :]
     assert all(re.search(rf"│ {name} +│ {e.task} +│", table) for name, e in TOUR.items())
-    assert str(tour.project / "data/08_reporting/index.html") in table
+    assert str(tour.project / "data/smoke/08_reporting/index.html") in table
 
 
 @pytest.mark.parametrize("name", sorted(TOUR))
@@ -124,7 +124,7 @@ def test_metrics_have_the_documented_form(tour, name):
     "page", [*sorted(TOUR), *(f"data_{s}" for s in sorted({e.source for e in TOUR.values()}))]
 )
 def test_reports_need_no_other_file_and_no_network(tour, page):
-    html = (tour.project / f"data/08_reporting/{page}/report.html").read_text(encoding="utf8")
+    html = (tour.project / f"data/smoke/08_reporting/{page}/report.html").read_text(encoding="utf8")
     assert html.lstrip().lower().startswith("<!doctype html>")
     loaded = re.findall(r"<(?:script|img|iframe|source)[^>]*?\ssrc=[\"']([^\"']+)", html)
     loaded += re.findall(r"<link[^>]*?\shref=[\"']([^\"']+)", html)
@@ -133,7 +133,7 @@ def test_reports_need_no_other_file_and_no_network(tour, page):
 
 
 def test_index_and_leaderboard_list_every_experiment(tour):
-    reporting = tour.project / "data/08_reporting"
+    reporting = tour.project / "data/smoke/08_reporting"
     board = pd.read_csv(reporting / "leaderboard.csv")
     assert sorted(board["experiment"]) == sorted(TOUR)
     assert all((reporting / report).is_file() for report in board["report"])
@@ -164,7 +164,7 @@ def test_a_run_says_what_was_trained_and_how_it_went(tour, runs, name):
     assert json.loads(run.data.tags["contract"]) == metrics["contract"]
     assert run.data.tags["fingerprint"] == metrics["fingerprint"]
     assert {"contract_key", "device", "mlflow.source.git.commit"} <= run.data.tags.keys()
-    history = pd.read_parquet(tour.project / f"data/06_models/{name}/history.parquet")
+    history = pd.read_parquet(tour.project / f"data/smoke/06_models/{name}/history.parquet")
     assert len(history)
     for curve, rows in history[history["seed"] == history["seed"].iat[0]].groupby("name"):
         logged = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, curve)}
@@ -174,7 +174,7 @@ def test_a_run_says_what_was_trained_and_how_it_went(tour, runs, name):
 
 
 def test_detection_scores_are_those_of_pycocotools_on_the_saved_files(tour):
-    folder = tour.project / "data/07_model_output/detection_sample"
+    folder = tour.project / "data/smoke/07_model_output/detection_sample"
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "coco_truth.json"))
         evaluation = COCOeval(truth, truth.loadRes(str(folder / "coco_results.json")), "bbox")
@@ -187,7 +187,7 @@ def test_detection_scores_are_those_of_pycocotools_on_the_saved_files(tour):
 
 
 def test_a_second_run_loads_what_the_first_has_read(tour):
-    store = tour.project / "data/02_intermediate/sample_har/arrays"
+    store = tour.project / "data/smoke/02_intermediate/sample_har/arrays"
     before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in store.iterdir()}
     assert before
     # Reading would fail from here on; a digest of paths, sizes and times does not read.
@@ -204,7 +204,7 @@ def test_a_second_run_loads_what_the_first_has_read(tour):
 
 def test_a_node_that_fails_leaves_a_failed_run_and_the_other_results(tour):
     name = "classification_digits_scratch"
-    model = tour.project / f"data/06_models/{name}/checkpoint/seed_0/model.json"
+    model = tour.project / f"data/smoke/06_models/{name}/checkpoint/seed_0/model.json"
     text = model.read_text(encoding="utf8")
     model.write_text("{", encoding="utf8")
     try:
@@ -214,7 +214,7 @@ def test_a_node_that_fails_leaves_a_failed_run_and_the_other_results(tour):
     assert done.returncode != 0
     assert f"{name}/checkpoint/seed_0: unreadable checkpoint" in done.stdout + done.stderr
     client = MlflowClient(tour.uri)
-    (experiment,) = [e for e in client.search_experiments() if e.name == "cv_pipelines"]
+    (experiment,) = [e for e in client.search_experiments() if e.name == "cv_pipelines_smoke"]
     latest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
     assert (latest.info.run_name, latest.info.status) == (name, "FAILED")
     assert tour.json(f"08_reporting/{name}/metrics.json")["experiment"] == name

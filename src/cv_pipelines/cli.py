@@ -70,15 +70,15 @@ def raw(metadata: ProjectMetadata, source: str) -> None:
 @click.pass_obj
 def results(metadata: ProjectMetadata) -> None:
     """Write leaderboard.csv and index.html from the results on disk, and print them."""
-    from cv_pipelines.summary import REPORTING, conclude
+    from cv_pipelines.summary import conclude
     from cv_pipelines.training.leaderboard import collect
 
-    project = Path(metadata.project_path)
-    board = collect(project / REPORTING)
+    reporting = Path(metadata.project_path) / "data/08_reporting"
+    board = collect(reporting)
     if board.empty:
-        raise click.ClickException(f"no results under {project / REPORTING}: run `kedro run` first")
+        raise click.ClickException(f"no results under {reporting}: run `kedro run` first")
     conclude(
-        project, list(board["experiment"]), dict(zip(board["experiment"], board["seconds"], strict=True))
+        reporting, list(board["experiment"]), dict(zip(board["experiment"], board["seconds"], strict=True))
     )
 
 

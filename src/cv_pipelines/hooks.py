@@ -6,6 +6,7 @@ import atexit
 import logging
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from cv_pipelines.io.tracking import Tracker
 
-REPORTING = Path("data/08_reporting")
-
 logger = logging.getLogger(__name__)
 
 
@@ -44,6 +43,7 @@ class ExperimentHooks:
         self.project = Path(context.project_path)
         self.params: dict[str, Any] = context.params
         self.tracking = context.config_loader["mlflow"]
+        self.reporting = self.project / context.config_loader["globals"]["data"] / "08_reporting"
 
     @hook_impl
     def before_pipeline_run(
@@ -103,7 +103,8 @@ class ExperimentHooks:
         self.tracker.begin(title, self.experiments)
         # Kedro's error hook sees Exceptions only: Ctrl-C and SIGTERM pass it by.
         atexit.register(self.close, "KILLED")
-        signal.signal(signal.SIGTERM, _stop)
+        if threading.current_thread() is threading.main_thread():  # Python lets no other set a handler
+            signal.signal(signal.SIGTERM, _stop)
 
     def close(self, status: str) -> None:
         """Close all open runs with a status; harmless if none is open."""
@@ -143,7 +144,7 @@ class ExperimentHooks:
         """Log the reports, close the runs, write the leaderboard, print the table."""
         del pipeline
         for name in self.experiments:
-            folder = self.project / REPORTING / name
+            folder = self.reporting / name
             if self.tracker and name in self.tracker.open:
                 files = ["report.html", "metrics.json", "details.json"]
                 self.tracker.log_files(name, [folder / file for file in files])
@@ -151,7 +152,7 @@ class ExperimentHooks:
         if self.experiments:
             from cv_pipelines.summary import conclude
 
-            conclude(self.project, self.experiments, self.seconds)
+            conclude(self.reporting, self.experiments, self.seconds)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:

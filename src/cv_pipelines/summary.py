@@ -14,18 +14,15 @@ from cv_pipelines.io.page import write_text
 from cv_pipelines.plots.leaderboard import index_page
 from cv_pipelines.training.leaderboard import collect
 
-REPORTING = Path("data/08_reporting")
 
-
-def conclude(project: Path, experiments: list[str], seconds: dict[str, float]) -> None:
+def conclude(reporting: Path, experiments: list[str], seconds: dict[str, float]) -> None:
     """Write `leaderboard.csv` and `index.html` of all experiments on disk; print this run's rows.
 
     Args:
-        project: folder of the project.
+        reporting: folder of the reports.
         experiments: those of this run.
         seconds: spent in the nodes of each.
     """
-    reporting = project / REPORTING
     board = collect(reporting)
     write_text(reporting / "leaderboard.csv", board.to_csv(index=False))
     write_text(reporting / "index.html", index_page(board, "cv_pipelines", "All experiments on this machine"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cv_pipelines.config import SplitRule
-from cv_pipelines.data.splits import assign_splits, check_leakage, split_facts
+from cv_pipelines.data.splits import assign_splits, check_leakage
 from cv_pipelines.errors import ConfigError, LeakageError
 
 
@@ -237,21 +237,10 @@ def test_only_the_first_five_offenders_are_named():
     assert facts["train|val"]["groups"] == ["g0", "g1", "g2", "g3", "g4"]
 
 
-def test_split_facts_count_samples_groups_and_classes():
-    samples = table_of(list("aabc"), [0, 1, 1, None], splits=["train"] * 3 + ["test"])
-    assert split_facts(samples, ["cat", "dog"]) == {
-        "train": {"samples": 3, "groups": 2, "classes": {"cat": 1, "dog": 2}},
-        "test": {"samples": 1, "groups": 1, "classes": {}},
-    }
-    assert split_facts(samples)["train"]["classes"] == {"0": 1, "1": 2}
-    assert split_facts(samples.iloc[:0]) == {}
-
-
 def test_labels_read_back_from_parquet(tmp_path):
     singles([0, 1] * 10).to_parquet(tmp_path / "s.parquet")
     samples = pd.read_parquet(tmp_path / "s.parquet")
     assert class_counts(carved(samples, 0.2), "val") == {0: 2, 1: 2}
-    assert split_facts(samples)["train"]["classes"] == {"0": 10, "1": 10}
 
 
 def test_many_samples_with_a_few_duplicates_are_quick():

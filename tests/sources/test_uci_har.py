@@ -7,15 +7,14 @@ import pytest
 
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources import uci_har
+from cv_pipelines.sources.motion import draw_person, simulate
 from cv_pipelines.sources.signals import (
     ACTIVITIES,
     CHANNELS,
     cut_windows,
-    draw_person,
     fill_rows,
     nine_channels,
     parse_rows,
-    simulate,
     window_starts,
 )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import Any
@@ -120,6 +119,7 @@ def _choose(order: list[int], blocks: np.ndarray, labels: np.ndarray, share: flo
     missing = _targets(labels, share)
 
     def change(block: int) -> int:
+        """Return by how much taking a block changes the squared distance to the targets."""
         return sum(n * (n - 2 * missing[label]) for label, n in contents[block].items())
 
     chosen: list[int] = []
@@ -194,24 +194,3 @@ def _shared(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         "groups": groups[:5],
         "samples": ids[:5],
     }
-
-
-def split_facts(samples: pd.DataFrame, names: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Count what is in each split.
-
-    Args:
-        samples: see `schema.SAMPLES`.
-        names: class names in index order; indices are named by their number where there is none.
-
-    Returns:
-        Split to {"samples", "groups", "classes": {class name: samples that have it}}, in the order train,
-        val, test; splits without samples are left out.
-    """
-    facts = {}
-    for split in SPLITS:
-        part = samples[samples["split"] == split]
-        counts = Counter(int(label) for labels in part["labels"] for label in labels)
-        classes = {names[i] if i < len(names) else str(i): counts[i] for i in sorted(counts)}
-        if len(part):
-            facts[split] = {"samples": len(part), "groups": part["group"].nunique(), "classes": classes}
-    return facts

@@ -33,6 +33,7 @@ def small_image(
     erasing = v2.RandomErasing(erase) if erase else None
 
     def augment(item: dict[str, Any]) -> dict[str, Any]:
+        """Augment one image."""
         # Plain tensor operations: a pipeline of transforms costs more than the network on such images.
         image = item["image"].as_subclass(Tensor)
         if flip and torch.rand(()) < 0.5:
@@ -105,11 +106,13 @@ class _Rescale(v2.Transform):
         self.low, self.high = low, high
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the factor; the new (height, width) in pixels."""
         factor = self.low + (self.high - self.low) * float(torch.rand(()))
         image = next(i for i in flat_inputs if isinstance(i, tv_tensors.Image))
         return {"size": [round(image.shape[-2] * factor), round(image.shape[-1] * factor)]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Resize one image, box or mask."""
         return self._call_kernel(v2.functional.resize, inpt, size=params["size"], antialias=True)
 
 
@@ -141,6 +144,7 @@ def signal(*, rotation: float = 0.15, scale: float = 0.1, noise: float = 0.05) -
     """
 
     def augment(item: dict[str, Any]) -> dict[str, Any]:
+        """Augment one window."""
         x: Tensor = item["signal"]
         turned = (_rotation(rotation) @ x.view(-1, 3, x.shape[-1])).view_as(x)
         factor = 1.0 + scale * torch.randn(())

@@ -96,9 +96,11 @@ def _covariance_root(x: np.ndarray) -> np.ndarray:
 
 def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the cubic polynomial kernel of rows, (N, M)."""
         return (a @ b.T / a.shape[1] + 1) ** 3
 
     def mean_of_others(a: np.ndarray) -> float:
+        """Return the mean kernel between different rows of one sample."""
         values = kernel(a, a)
         return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
 
@@ -108,6 +110,7 @@ def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
 def _coverage(manifold: np.ndarray, points: np.ndarray, k: int) -> float:
     # exact scipy distances: the faster dot-product form cannot tell duplicates from near neighbours
     def radius(distances: np.ndarray, _: int) -> np.ndarray:
+        """Return each row's distance to its k-th neighbour; the first is itself."""
         return np.partition(distances, k, axis=1)[:, k]
 
     radii = np.concatenate(
@@ -115,6 +118,7 @@ def _coverage(manifold: np.ndarray, points: np.ndarray, k: int) -> float:
     )
 
     def inside(distances: np.ndarray, _: int) -> np.ndarray:
+        """Tell whether each row lies in the ball of any reference row."""
         return np.asarray((distances <= radii).any(axis=1))
 
     chunks = pairwise_distances_chunked(points, manifold, reduce_func=inside, metric="sqeuclidean")

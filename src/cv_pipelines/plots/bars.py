@@ -83,6 +83,7 @@ def _known(value: float | None) -> bool:
 
 def _ranking(values: Sequence[float | None]) -> list[int]:
     def key(index: int) -> tuple[bool, float, int]:
+        """Sort by value, highest first; what has none comes last."""
         value = values[index]
         return (False, -value, index) if value is not None and math.isfinite(value) else (True, 0.0, index)
 

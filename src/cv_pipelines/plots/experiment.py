@@ -144,6 +144,7 @@ def _drawer(
     colors = mask_colors(data)
 
     def draw_some(ids: list[str], title: str) -> go.Figure:
+        """Draw these samples with prediction and truth."""
         if task == "autoencoder":
             rebuilt = [decode_png(found[i]["image"].iat[0]) for i in ids]
             originals = [picture_of(data, order[i]) for i in ids]

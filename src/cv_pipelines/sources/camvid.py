@@ -72,6 +72,7 @@ class _Frame:
 
     @property
     def sequence(self) -> str:
+        """Video that the frame comes from."""
         return self.sample_id.split("_")[0]
 
 
@@ -188,6 +189,7 @@ def _usable(
     frames = [frame for frame in frames if frame.media in infos]
 
     def defect(frame: _Frame) -> BadSampleError | None:
+        """Return why a frame cannot be used, or None."""
         info = infos[frame.media]
         try:
             check_mask(root, frame.target, (info.width, info.height), categories)

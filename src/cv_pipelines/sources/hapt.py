@@ -32,17 +32,16 @@ from cv_pipelines.data.schema import (
     samples_table,
 )
 from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.motion import draw_person, simulate
 from cv_pipelines.sources.signals import (
     ACTIVITIES,
     CHANNELS,
     TRANSITIONS,
     BadRow,
     cut_windows,
-    draw_person,
     fill_rows,
     nine_channels,
     parse_rows,
-    simulate,
     window_starts,
 )
 

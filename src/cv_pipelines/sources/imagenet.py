@@ -98,6 +98,7 @@ class _Files:
         return next((path for path in paths if path.is_file()), None)
 
     def relative(self, path: Path) -> str:
+        """Return a path as seen from the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
 

@@ -118,6 +118,7 @@ def _face(rng: np.random.Generator, size: tuple[int, int], person: np.ndarray) -
     tall = chin - top
 
     def oval(x: float, y: float, rx: float, ry: float, shade: float) -> None:
+        """Draw one filled oval; `x` from the face's middle, all in pixels."""
         pen.ellipse((middle + x - rx, y - ry, middle + x + rx, y + ry), fill=int(np.clip(shade, 0, 255)))
 
     pen.rectangle((middle - half, chin, middle + half, height), fill=int(40 + 120 * person[4]))

@@ -121,9 +121,11 @@ class _Brush:
         self.labels.polygon(pixels, fill=int(part))
 
     def box(self, part: Part, colour: Colour, left: float, top: float, right: float, bottom: float) -> None:
+        """Draw a filled rectangle into picture and mask."""
         self.polygon(part, colour, [(left, top), (right, top), (right, bottom), (left, bottom)])
 
     def oval(self, part: Part, colour: Colour, x: float, y: float, rx: float, ry: float) -> None:
+        """Draw a filled oval into picture and mask."""
         bounds = (
             (x - rx) * self.width,
             (y - ry) * self.height,
@@ -143,6 +145,7 @@ class _Brush:
         return self.street.vanish + (near + side * out - self.street.vanish) * depth
 
     def buildings(self) -> None:
+        """Line both sides of the road with houses, far to near."""
         edges = (2.2, 1.0, 0.55, 0.3, 0.12)
         for side in (-1, 1):
             for k in range(3, -1, -1):
@@ -177,6 +180,7 @@ class _Brush:
                 self.polygon(Part.BUILDING, dark, points)
 
     def ground(self) -> None:
+        """Lay pavement, road and lane marks."""
         far, near = 0.1, 1.0
         for part, grey, out in ((Part.PAVEMENT, (168, 158, 150), 0.28), (Part.ROAD, (92, 92, 98), 0.0)):
             points = [
@@ -196,6 +200,7 @@ class _Brush:
             self.polygon(Part.ROAD, (205, 205, 200), stripe)
 
     def fence(self) -> None:
+        """Put a fence along one side."""
         side, colour = self.street.fence_side, _shade(self.rng, (75, 80, 120), 8)
         near, far = self.rng.uniform(0.75, 0.95), self.rng.uniform(0.3, 0.4)
         xs = [self.kerb(side, depth, 0.26) for depth in (near, far)]
@@ -210,6 +215,7 @@ class _Brush:
             self.box(Part.FENCE, slat, x, top, x + 0.006, foot)
 
     def tree(self, depth: float) -> None:
+        """Put a tree behind a kerb; depth from 0, far, to 1, near, as in all that follow."""
         side = int(self.rng.choice([-1, 1]))
         x, foot, leaf = self.kerb(side, depth, 0.2), self.floor(depth), _shade(self.rng, (70, 105, 45), 8)
         trunk, crown = 0.02 * depth, 0.16 * depth + 0.03
@@ -220,6 +226,7 @@ class _Brush:
             )
 
     def pole(self, depth: float) -> None:
+        """Put a column pole, with a sign if the dice say so, at a kerb."""
         side = int(self.rng.choice([-1, 1]))
         x, foot = self.kerb(side, depth, 0.05), self.floor(depth)
         half, top = max(0.011 * depth, 1.0 / self.width), foot - (0.95 * depth + 0.05)
@@ -231,6 +238,7 @@ class _Brush:
             self.oval(Part.SIGN_SYMBOL, (240, 238, 235), x, y, r * 0.55, r * 0.55)
 
     def car(self, depth: float) -> None:
+        """Put a car on a lane."""
         lane, colour = int(self.rng.choice([-1, 1])), _shade(self.rng, (120, 60, 130), 55)
         x, foot = self.kerb(lane, depth, -0.2), self.floor(depth)
         half, tall = 0.17 * depth, 0.2 * depth
@@ -250,6 +258,7 @@ class _Brush:
             self.oval(Part.CAR, (235, 80, 60), x + dx * half, foot - tall * 0.4, half * 0.13, tall * 0.09)
 
     def pedestrian(self, depth: float) -> None:
+        """Put a pedestrian on a pavement."""
         side = int(self.rng.choice([-1, 1]))
         x = self.kerb(side, depth, float(self.rng.uniform(0.06, 0.2)))
         self._person(
@@ -264,6 +273,7 @@ class _Brush:
         self.oval(part, (215, 170, 145), x, foot - tall * 0.9, wide * 0.6, tall * 0.1)
 
     def bicyclist(self, depth: float) -> None:
+        """Put a bicyclist beside a lane."""
         lane = int(self.rng.choice([-1, 1]))
         x, foot, r = self.kerb(lane, depth, -0.45), self.floor(depth), 0.075 * depth
         for dx in (-1.0, 1.0):

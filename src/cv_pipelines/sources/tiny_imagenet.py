@@ -84,6 +84,7 @@ class _Tree:
         self.root, self.base, self.index, self.quarantine = root, base, index, quarantine
 
     def train(self, corners: dict[str, list[str]]) -> Iterator[LabelledFile]:
+        """List the training images with class and box."""
         folders = (self.base / "train").iterdir() if (self.base / "train").is_dir() else []
         for folder in sorted(path for path in folders if path.is_dir()):
             wnid = folder.name
@@ -96,6 +97,7 @@ class _Tree:
                 yield self._file(path, "train", wnid)
 
     def val(self, corners: dict[str, list[str]]) -> Iterator[LabelledFile]:
+        """List the validation images with class and box."""
         folder = self.base / "val"
         records = dict(self._records(folder / "val_annotations.txt", fields=5))
         images = {path.name for path in (folder / "images").glob("*.JPEG")}

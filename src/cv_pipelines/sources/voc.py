@@ -70,6 +70,7 @@ def palette() -> list[tuple[int, int, int]]:
     """Return VOC's 256 mask colours: the bits of the value, dealt to R, G, B from the highest bit down."""
 
     def channel(value: int, first: int) -> int:
+        """Gather every third bit of the index, from the highest of a channel down."""
         return sum((value >> (3 * k + first) & 1) << (7 - k) for k in range(3))
 
     return [(channel(v, 0), channel(v, 1), channel(v, 2)) for v in range(256)]

@@ -145,6 +145,7 @@ def _embedding(checkpoint: Checkpoint) -> Callable[[torch.Tensor], torch.Tensor]
     size = checkpoint.meta.preprocessing.size
 
     def embed(images: torch.Tensor) -> torch.Tensor:
+        """Return the classifier's features of (B, C, H, W) uint8 images."""
         if size and list(images.shape[-2:]) != size:
             images = nn.functional.interpolate(images.float(), size, mode="bilinear").to(torch.uint8)
         vectors: torch.Tensor = model.embed(normalize(images))  # type: ignore[operator]

@@ -11,6 +11,7 @@ def create_pipeline(source: str) -> Pipeline:
     """Tables of one source to its manifest, statistics and data report."""
 
     def named(*tables: str) -> list[str]:
+        """Return the source's parameters and tables as catalog names."""
         return [f"params:{source}", *(f"{source}.{table}" for table in tables)]
 
     nodes = [
