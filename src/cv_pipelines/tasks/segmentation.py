@@ -61,7 +61,7 @@ class Segmentation(Task):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss of a batch."""
         del batch_index
-        logits = self.model(self.inputs(batch)).float()
+        logits = self.model(self.inputs(batch)).float().contiguous()  # the losses are slow on channels-last
         mask = batch["mask"].long()
         loss = F.cross_entropy(logits, mask, self.class_weights, ignore_index=IGNORE_INDEX)  # type: ignore[arg-type]
         if self.overlap is not None:
