@@ -72,9 +72,9 @@ def test_a_leak_between_official_splits_is_stated_and_not_refused(source, tables
 
 def test_statistics_are_those_of_the_train_split_alone(source, tables):
     manifest, _ = split_samples(source, tables["samples"], tables["facts"])
-    rest = [tables[name] for name in ("annotations", "categories", "arrays")]
-    whole = compute_statistics(source, manifest, *rest)
-    alone = compute_statistics(source, manifest[manifest["split"] == "train"], *rest)
+    rest = {"source": source} | {name: tables[name] for name in ("annotations", "categories", "arrays")}
+    whole = compute_statistics(manifest=manifest, **rest)
+    alone = compute_statistics(manifest=manifest[manifest["split"] == "train"], **rest)
     assert whole == alone
     assert len(whole["mean"]) == 3
     assert all(0 <= value <= 255 for value in whole["mean"])
@@ -82,8 +82,8 @@ def test_statistics_are_those_of_the_train_split_alone(source, tables):
 
 def test_the_data_report_names_the_source_and_shows_every_split(source, tables):
     manifest, facts = split_samples(source, tables["samples"], tables["facts"])
-    rest = [tables[name] for name in ("annotations", "categories", "arrays", "quarantine")]
-    page, summary, counts, gallery = report_source(source, manifest, *rest, facts)
+    rest = {name: tables[name] for name in ("annotations", "categories", "arrays", "quarantine")}
+    page, summary, counts, gallery = report_source(source, facts=facts, manifest=manifest, **rest)
     assert "sample_voc" in page
     assert summary
     assert len(counts.data)

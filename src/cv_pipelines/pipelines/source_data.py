@@ -1,4 +1,4 @@
-"""From catalog entries to the core's form of a source."""
+"""A source as nodes receive it: by name from the catalog, gathered into the core's form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cv_pipelines.data.datasets import SourceData
+
+TABLES = ("manifest", "annotations", "categories", "arrays")
+
+
+def source_inputs(source: str, *more: str) -> dict[str, str]:
+    """Return the inputs of a node that passes its keyword arguments on to `source_data`.
+
+    Args:
+        source: name of the source.
+        more: tables beside those that every such node reads.
+    """
+    return {"source": f"params:{source}"} | {name: f"{source}.{name}" for name in (*TABLES, *more)}
 
 
 def source_data(

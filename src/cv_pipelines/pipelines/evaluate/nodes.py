@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from cv_pipelines.pipelines.source_data import source_data
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from cv_pipelines.training.checkpoints import Checkpoint
@@ -15,36 +14,26 @@ if TYPE_CHECKING:
 
 def predict(
     experiment: dict[str, Any],
-    source: dict[str, Any],
-    manifest: pd.DataFrame,
-    annotations: pd.DataFrame,
-    categories: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    statistics: dict[str, Any],
     checkpoint: dict[int, Checkpoint],
     embedder: dict[int, Checkpoint] | None = None,
+    **tables: Any,
 ) -> pd.DataFrame:
     """Predict the scored split with every seed; the checkpoints are used as they lie on disk."""
     from cv_pipelines.config import ExperimentConfig, parse
     from cv_pipelines.training import predict as predictor
 
     config = parse("experiment", ExperimentConfig, experiment)
-    data = source_data(source, manifest, annotations, categories, arrays, statistics)
     embeds = next(iter(embedder.values())) if embedder else None
-    return predictor.predict(config, data, checkpoint, embeds)
+    return predictor.predict(config, source_data(**tables), checkpoint, embeds)
 
 
 def score(
     name: str,
     experiment: dict[str, Any],
-    source: dict[str, Any],
-    manifest: pd.DataFrame,
-    annotations: pd.DataFrame,
-    categories: dict[str, Any],
-    arrays: dict[str, np.ndarray],
     facts: dict[str, Any],
     checkpoint: dict[int, Checkpoint],
     predictions: pd.DataFrame,
+    **tables: Any,
 ) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
     """Score saved predictions; needs no GPU.
 
@@ -55,17 +44,11 @@ def score(
     from cv_pipelines.training import score as scorer
 
     config = parse(name, ExperimentConfig, experiment)
-    data = source_data(source, manifest, annotations, categories, arrays)
-    return scorer.score(name, config, predictions, data, checkpoint, facts)
+    return scorer.score(name, config, predictions, source_data(**tables), checkpoint, facts)
 
 
 def coco_files(
-    experiment: dict[str, Any],
-    source: dict[str, Any],
-    manifest: pd.DataFrame,
-    annotations: pd.DataFrame,
-    categories: dict[str, Any],
-    predictions: pd.DataFrame,
+    experiment: dict[str, Any], predictions: pd.DataFrame, **tables: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Write truth and results (first seed) in COCO's form, so that any COCO tool can score them.
 
@@ -76,6 +59,6 @@ def coco_files(
     from cv_pipelines.training import score as scorer
 
     config = parse("experiment", ExperimentConfig, experiment)
-    data = source_data(source, manifest, annotations, categories, {}).only(config.evaluate.split)
+    data = source_data(**tables).only(config.evaluate.split)
     first = predictions[predictions["seed"] == config.train.seeds[0]]
     return scorer.coco_form(data, first)

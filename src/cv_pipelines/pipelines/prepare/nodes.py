@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from cv_pipelines.pipelines.source_data import source_data
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import plotly.graph_objects as go
 
@@ -44,27 +43,15 @@ def split_samples(
     return manifest, facts | ({"shared": shared} if shared else {})
 
 
-def compute_statistics(
-    source: dict[str, Any],
-    manifest: pd.DataFrame,
-    annotations: pd.DataFrame,
-    categories: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-) -> dict[str, Any]:
+def compute_statistics(**tables: Any) -> dict[str, Any]:
     """Measure the train split; see `train_statistics`."""
     from cv_pipelines.data.statistics import train_statistics
 
-    return train_statistics(source_data(source, manifest, annotations, categories, arrays))
+    return train_statistics(source_data(**tables))
 
 
 def report_source(
-    source: dict[str, Any],
-    manifest: pd.DataFrame,
-    annotations: pd.DataFrame,
-    categories: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    quarantine: pd.DataFrame,
-    facts: dict[str, Any],
+    source: dict[str, Any], quarantine: pd.DataFrame, facts: dict[str, Any], **tables: Any
 ) -> tuple[str, dict[str, Any], go.Figure, go.Figure]:
     """Draw the data report.
 
@@ -73,6 +60,5 @@ def report_source(
     """
     from cv_pipelines.plots.data_report import draw
 
-    data = source_data(source, manifest, annotations, categories, arrays)
     title = str(source.get("root") or source["reader"]).rstrip("/").rsplit("/", 1)[-1]
-    return draw(title, data, quarantine, facts)
+    return draw(title, source_data(source, **tables), quarantine, facts)

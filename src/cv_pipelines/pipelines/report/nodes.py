@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from cv_pipelines.pipelines.source_data import source_data
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import plotly.graph_objects as go
 
@@ -15,16 +14,12 @@ if TYPE_CHECKING:
 def draw_report(
     name: str,
     experiment: dict[str, Any],
-    source: dict[str, Any],
-    manifest: pd.DataFrame,
-    annotations: pd.DataFrame,
-    categories: dict[str, Any],
-    arrays: dict[str, np.ndarray],
     history: pd.DataFrame,
     predictions: pd.DataFrame,
     metrics: dict[str, Any],
     details: dict[str, Any],
     sample_scores: pd.DataFrame,
+    **tables: Any,
 ) -> tuple[str, go.Figure, go.Figure, go.Figure]:
     """Draw curves, score figures, gallery and worst cases.
 
@@ -35,6 +30,6 @@ def draw_report(
     from cv_pipelines.plots.experiment import draw
 
     config = parse(name, ExperimentConfig, experiment)
-    data = source_data(source, manifest, annotations, categories, arrays).only(config.evaluate.split)
+    data = source_data(**tables).only(config.evaluate.split)
     first = predictions[predictions["seed"] == config.train.seeds[0]].reset_index(drop=True)
     return draw(config, data, history, first, metrics, details, sample_scores)

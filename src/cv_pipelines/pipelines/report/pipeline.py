@@ -5,8 +5,8 @@ from functools import partial, update_wrapper
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.pipelines.report.nodes import draw_report
+from cv_pipelines.pipelines.source_data import source_inputs
 
-DATA = ["manifest", "annotations", "categories", "arrays"]
 RESULTS = ["history", "predictions", "metrics", "details", "sample_scores"]
 
 
@@ -16,8 +16,7 @@ def create_pipeline(experiment: str, source: str) -> Pipeline:
         update_wrapper(partial(draw_report, experiment), draw_report),
         inputs={
             "experiment": f"params:{experiment}",
-            "source": f"params:{source}",
-            **{name: f"{source}.{name}" for name in DATA},
+            **source_inputs(source),
             **{name: f"{experiment}.{name}" for name in RESULTS},
         },
         outputs=[f"{experiment}.{name}" for name in ("report", "curves", "score_figure", "gallery")],

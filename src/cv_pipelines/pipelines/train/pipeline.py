@@ -4,19 +4,14 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from cv_pipelines.pipelines.source_data import source_inputs
 from cv_pipelines.pipelines.train.nodes import train_model
-
-DATA = ["manifest", "annotations", "categories", "arrays", "statistics"]
 
 
 def create_pipeline(experiment: str, source: str, init_from: str | None) -> Pipeline:
     """Manifest and statistics to checkpoints; `init_from` adds the edge from another experiment."""
-    inputs = {
-        "experiment": f"params:{experiment}",
-        "source": f"params:{source}",
-        **{name: f"{source}.{name}" for name in DATA},
-        "folder": f"{experiment}.work",
-    }
+    own = {"experiment": f"params:{experiment}", "folder": f"{experiment}.work"}
+    inputs = own | source_inputs(source, "statistics")
     if init_from:
         inputs["init"] = f"{init_from}.checkpoint"
     node = Node(
