@@ -55,12 +55,22 @@ def dvc(metadata: ProjectMetadata, check: bool) -> None:
 @click.argument("source")
 @click.pass_obj
 def raw(metadata: ProjectMetadata, source: str) -> None:
-    """Note which raw files SOURCE has (paths, sizes, times), so that DVC sees when they change."""
+    """Note which raw files SOURCE has (paths, sizes, times), so that DVC sees when they change.
+
+    They are fetched first where the source says from where and they are not there.
+    """
+    from cv_pipelines.config import SourceConfig, parse
+    from cv_pipelines.errors import FetchError
+    from cv_pipelines.sources.fetch import fetch
     from cv_pipelines.sources.ingest import digest_of_files
 
     project = Path(metadata.project_path)
-    root = Path(source_parameters(project, source)["root"])
-    if not root.is_dir():
+    config = parse(source, SourceConfig, source_parameters(project, source))
+    try:
+        root = fetch(config)
+    except FetchError as error:
+        raise click.ClickException(f"{source}: {error}") from None
+    if root is None or not root.is_dir():
         raise click.ClickException(f"{source}: no folder {root}; does CV_PIPELINES_RAW name the raw data?")
     note = {"files": digest_of_files(root)}
     write_text(project / raw_note(source), json.dumps(note) + "\n")

@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from cv_pipelines.errors import ConfigError
 
@@ -65,12 +74,65 @@ class Sample(Strict):
     seed: int = 0
 
 
+def _plain_name(name: str) -> str:
+    if name != PurePath(name).name:
+        raise ValueError("must be a file name without folders")
+    return name
+
+
+def _below(folder: str) -> str:
+    if PurePath(folder).is_absolute() or ".." in PurePath(folder).parts:
+        raise ValueError("must stay below the source's folder")
+    return folder
+
+
+class Archive(Strict):
+    """One file that a data set is published as.
+
+    Attributes:
+        file: its name; a file of this name in the source's `root` or among its downloads is taken as it is.
+        urls: HTTP addresses and local paths, tried in order; none where a person has to get the file.
+        size: in bytes; None if it is not published.
+        md5: hex digest.
+        sha256: hex digest.
+        into: folder, below the source's, that it is unpacked into; None keeps the file itself there.
+        nested: it holds tar files, each of which is unpacked into a folder of its own name.
+    """
+
+    file: Annotated[str, AfterValidator(_plain_name)]
+    urls: list[str] = []
+    size: Positive | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    into: Annotated[str, AfterValidator(_below)] | None = "."
+    nested: bool = False
+
+
+class Fetch(Strict):
+    """Where a data set comes from when `root` does not hold it.
+
+    Attributes:
+        folder: where it is unpacked and read from; archives are kept in `<folder>.downloads`.
+        archives: the files it is published as.
+        ask: what a person has to do for archives without `urls` (a licence, a registration).
+        attempts: failures in a row before the next address is tried.
+        growth: how many times larger than the archive what is unpacked may be.
+    """
+
+    folder: str
+    archives: Annotated[list[Archive], Field(min_length=1)]
+    ask: str | None = None
+    attempts: Positive = 6
+    growth: Positive = 100
+
+
 class SourceConfig(Named):
     """A data set: where it lies and how it is read. Keys that are not listed are options of the reader.
 
     Attributes:
         reader: a key of `cv_pipelines.sources.READERS`.
         root: folder of the official tree; read-only. None for sources that come with a package.
+        fetch: where the data come from if `root` does not hold them.
         sample: draw a sample under `root` first.
         validation: how `val` is made where the source has none.
         test: how `test` is made where the source has none.
@@ -80,6 +142,7 @@ class SourceConfig(Named):
     name: str = ""
     reader: str
     root: str | None = None
+    fetch: Fetch | None = None
     sample: Sample | None = None
     validation: SplitRule | None = None
     test: SplitRule | None = None

@@ -15,6 +15,10 @@ class SourceError(CvPipelinesError):
     """A data set is missing, or nothing usable is left of it; names the file and what was expected."""
 
 
+class FetchError(SourceError):
+    """An archive cannot be had, is not what was published, or is not safe to unpack; names it and why."""
+
+
 class BadSampleError(CvPipelinesError):
     """One file or record is unusable: the reader turns it into a quarantine row and goes on."""
 

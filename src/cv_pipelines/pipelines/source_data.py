@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ def source_data(
     from cv_pipelines.config import SourceConfig, parse
     from cv_pipelines.data.datasets import SourceData
     from cv_pipelines.data.schema import Categories
+    from cv_pipelines.sources.fetch import source_root
 
     config = parse("source", SourceConfig, source)
-    root = Path(config.root) if config.root else None
     parsed = Categories.model_validate(categories)
-    return SourceData(manifest, annotations, parsed, arrays, root, statistics or {})
+    return SourceData(manifest, annotations, parsed, arrays, source_root(config), statistics or {})

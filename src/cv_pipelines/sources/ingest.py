@@ -16,6 +16,7 @@ from cv_pipelines.config import SourceConfig
 from cv_pipelines.data.schema import Categories, Tables
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources import reader
+from cv_pipelines.sources.fetch import fetch
 
 STAMP = "ingested.json"
 NOTE = "sample.json"
@@ -34,8 +35,9 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
 
     Raises:
         SourceError: nothing usable lies under `config.root`.
+        FetchError: it lies elsewhere and cannot be had.
     """
-    root = Path(config.root) if config.root else None
+    root = fetch(config)
     if config.sample is not None and root is not None:
         draw_sample(config, root)
     facts = {"reader": config.reader, "options": config.options, "files": digest_of_files(root)}
