@@ -173,7 +173,7 @@ def filepath(dataset):
         for pattern, entry in yaml.safe_load(file.read_text(encoding="utf8")).items():
             kind, _, suffix = pattern.partition("}.")
             if suffix == name:
-                return entry["filepath"].replace(f"{kind}}}", owner)
+                return entry["filepath"].replace(f"{kind}}}", owner).replace("${globals:data}", "data")
     raise KeyError(dataset)
 
 
