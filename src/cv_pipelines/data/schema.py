@@ -6,7 +6,7 @@ signals that lie many to a file (idx, HAR windows) are given as `arrays`; `sampl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -197,6 +197,19 @@ def samples_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def annotations_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Make the validated `annotations` table; rows without `annotation_id` are numbered 1, 2, …."""
     return table(ANNOTATIONS, [{"annotation_id": i, **row} for i, row in enumerate(rows, start=1)])
+
+
+def annotations_frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Make the validated `annotations` table of whole columns; those that are missing or None become null."""
+    count = len(columns["sample_id"])
+    defaults: dict[str, Any] = {"iscrowd": False, "difficult": False}
+    whole = {
+        name: np.full(count, defaults.get(name), object if name not in defaults else bool)
+        if columns.get(name) is None
+        else columns[name]
+        for name in ANNOTATIONS.columns
+    }
+    return ANNOTATIONS.validate(pd.DataFrame(whole), lazy=True)
 
 
 class Quarantine:
