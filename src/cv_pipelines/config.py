@@ -246,12 +246,14 @@ class Evaluate(Strict):
         protocol: `coco` or `voc` for detection; `standard` elsewhere.
         batch_size: samples a prediction step; that of training if not given.
         flip: average predictions with those of the mirrored image.
+        scales: average predictions at these factors of the image size; for segmentation.
     """
 
     split: Literal["val", "test"] = "test"
     protocol: Literal["standard", "coco", "voc"] = "standard"
     batch_size: Positive | None = None
     flip: bool = False
+    scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
 
 
 class ExperimentConfig(Strict):

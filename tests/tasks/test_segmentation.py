@@ -72,10 +72,11 @@ def test_padding_restores_the_size_and_the_values(size):
     assert torch.equal(found[:, 1], x.mean(dim=1))
 
 
+@pytest.mark.parametrize("scales", [[1.0], [0.5, 2.0]])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", [None, [32, 32]])
-def test_rows_hold_masks_of_the_images_own_size(mask_source, experiment, size, flip):
-    config = experiment("segmentation", evaluate={"flip": flip})
+def test_rows_hold_masks_of_the_images_own_size(mask_source, experiment, size, flip, scales):
+    config = experiment("segmentation", evaluate={"flip": flip, "scales": scales})
     preprocessing = Preprocessing(size=size, mean=[120.0] * 3, std=[20.0] * 3)
     task = Segmentation(Brightness(), Context(config, mask_source, preprocessing)).eval()
     part = mask_source.only("test")

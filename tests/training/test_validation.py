@@ -71,6 +71,8 @@ def test_a_right_one_passes():
         (train(seeds=[]), ["train.seeds", "at least 1"]),
         (train(fit_on="train_val"), ["train", "leaves nothing to choose on"]),
         ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),
+        ({"evaluate": {"scales": [1.0, 1.5]}}, ["evaluate.scales", "segmentation only"]),
+        ({"evaluate": {"scales": []}}, ["evaluate.scales", "at least 1 item"]),
         ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
     ],
 )

@@ -89,16 +89,21 @@ class Segmentation(Task):
         return rows
 
     def _probabilities(self, x: Tensor) -> Tensor:
-        found: Tensor = padded(self.model, x).float().softmax(dim=1)
-        if self.context.config.evaluate.flip:
-            mirrored = padded(self.model, x.flip(-1)).float().softmax(dim=1).flip(-1)
-            found = (found + mirrored) / 2
-        return found
+        """Average over the configured views: (B, 3, H, W) to (B, classes, H, W) probabilities."""
+        evaluate = self.context.config.evaluate
+        views = []
+        for scale in evaluate.scales:
+            scaled = resized(x, scale)
+            probabilities = padded(self.model, scaled).float().softmax(dim=1)
+            if evaluate.flip:
+                mirrored = padded(self.model, scaled.flip(-1)).float().softmax(dim=1).flip(-1)
+                probabilities = (probabilities + mirrored) / 2
+            views.append(F.interpolate(probabilities, x.shape[-2:], mode="bilinear"))
+        return torch.stack(views).mean(dim=0)
 
     @classmethod
     def score(cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
         """Score masks; see `cv_pipelines.metrics.confusion`."""
-        del evaluate
         names = data.categories.names("mask")
         order = {sample: index for index, sample in enumerate(data.samples["sample_id"])}
         total = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -114,7 +119,12 @@ class Segmentation(Task):
             "confusion": total.tolist(),
             "iou": [values[f"iou/{name}"] for name in names],
         }
-        contract = {"classes": names, "void": "left out", "image_size": "each image's own"}
+        contract = {
+            "classes": names,
+            "void": "left out",
+            "image_size": "each image's own",
+            "scales": evaluate.scales,
+        }
         return Scores(values, contract, details, pd.DataFrame(rows))
 
 
@@ -124,6 +134,17 @@ def padded(model: nn.Module, x: Tensor, multiple: int = 32) -> Tensor:
     extra_h, extra_w = -h % multiple, -w % multiple
     logits: Tensor = model(F.pad(x, (0, extra_w, 0, extra_h), mode="replicate"))
     return logits[..., :h, :w]
+
+
+def resized(x: Tensor, scale: float) -> Tensor:
+    """Resize (B, C, H, W) images by a factor; a factor of 1 changes nothing."""
+    size = [max(round(side * scale), 1) for side in x.shape[-2:]]
+    if size == list(x.shape[-2:]):
+        return x
+    layout = (
+        torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    )
+    return F.interpolate(x, size, mode="bilinear", antialias=True).contiguous(memory_format=layout)
 
 
 def balanced_weights(pixels: list[int]) -> Tensor:

@@ -62,6 +62,8 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
             )
     if config.evaluate.protocol != "standard" and config.task != "detection":
         raise ConfigError(f"{where}: evaluate.protocol: {config.evaluate.protocol!r} is for detection only")
+    if config.evaluate.scales != [1.0] and config.task != "segmentation":
+        raise ConfigError(f"{where}: evaluate.scales: {config.evaluate.scales} is for segmentation only")
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
     if config.task == "gan" and config.train.gradient_clip is not None:
