@@ -9,15 +9,12 @@ Citation: Lin et al.: Microsoft COCO: Common Objects in Context, ECCV 2014, arXi
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from cv_pipelines.data.images import ImageInfo, scan_images
+from cv_pipelines.data.images import scan_images
 from cv_pipelines.data.schema import (
     Categories,
     Category,
@@ -27,53 +24,15 @@ from cv_pipelines.data.schema import (
     categories_of,
     samples_table,
 )
-from cv_pipelines.errors import BadSampleError, SourceError
-from cv_pipelines.sources.coco_json import (
-    Columns,
-    Record,
-    Regular,
-    as_dict,
-    as_regular,
-    dicts,
-    finite,
-    read_lists,
-)
+from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.coco_json import Columns, dicts, is_id, read_lists
+from cv_pipelines.sources.coco_records import Adder, Kind, Part, Usable
 from cv_pipelines.sources.coco_sample import write_sample
 
 __all__ = ["read", "write_sample"]
 
-Kind = Literal["instances", "keypoints", "captions"]
 FILES = {"instances": "instances", "keypoints": "person_keypoints", "captions": "captions"}
 SPLITS = {"train": "train", "val": "test"}
-ROUNDING = 0.01
-"""The source rounds boxes to two decimals: an overhang of up to this many pixels is cut without a remark."""
-
-
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class _Usable:
-    """An image that can be used: its place among the samples, its id as a sample, what it is."""
-
-    index: int
-    sample_id: str
-    info: ImageInfo
-
-
-@dataclass
-class _Part:
-    """One JSON file: its path, its folder of images, what it holds, and its images that are usable by id."""
-
-    number: int
-    path: str
-    folder: str
-    split: str
-    images: list[dict[str, Any]]
-    annotations: list[Record]
-    categories: list[dict[str, Any]]
-    usable: dict[int, _Usable] = field(default_factory=dict)
-    unusable: set[int] = field(default_factory=set)
 
 
 def read(root: Path, *, year: int = 2017, annotations: Kind = "instances") -> Tables:
@@ -102,7 +61,7 @@ def read(root: Path, *, year: int = 2017, annotations: Kind = "instances") -> Ta
     columns = Columns()
     for part in found:
         _scan(root, part, sum(len(other.usable) for other in found), quarantine)
-        _add_records(columns, part, annotations, objects, index, quarantine)
+        Adder(columns, part, annotations, objects, index, quarantine).add_all()
     images = [(part.split, image) for part in found for image in part.usable.values()]
     if not images:
         raise SourceError(f"{root}: no usable image in {', '.join(f'{part.folder}/' for part in found)}")
@@ -114,7 +73,7 @@ def read(root: Path, *, year: int = 2017, annotations: Kind = "instances") -> Ta
     return Tables(samples, rows, categories, quarantine.table(), facts=_facts(year, annotations, found))
 
 
-def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) -> _Part | None:
+def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) -> Part | None:
     path = f"annotations/{FILES[kind]}_{name}{year}.json"
     keys = ["images", "annotations"] + (["categories"] if kind != "captions" else [])
     try:
@@ -130,17 +89,17 @@ def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) 
     if lost:
         quarantine.drop(path, "unreadable record", f"{lost} list entries are not objects")
     number = list(SPLITS).index(name)
-    return _Part(number, path, f"{name}{year}", SPLITS[name], images, lists["annotations"], categories)
+    return Part(number, path, f"{name}{year}", SPLITS[name], images, lists["annotations"], categories)
 
 
-def _classes(root: Path, parts: list[_Part], kind: Kind) -> tuple[list[Category], dict[int, int]]:
+def _classes(root: Path, parts: list[Part], kind: Kind) -> tuple[list[Category], dict[int, int]]:
     """Give the classes of all parts and the index of each official category id."""
     if kind == "captions":
         return categories_of(["caption"]), {}
     seen: dict[int, dict[str, Any]] = {}
     for part in parts:
         for row in part.categories:
-            if not isinstance(row.get("id"), int) or not isinstance(row.get("name"), str):
+            if not is_id(row.get("id")) or not isinstance(row.get("name"), str):
                 raise SourceError(f"{root / part.path}: category {row}; expected an integer id and a name")
             if seen.setdefault(row["id"], row)["name"] != row["name"]:
                 raise SourceError(f"{root / part.path}: category {row['id']} has another name elsewhere")
@@ -156,7 +115,7 @@ def _classes(root: Path, parts: list[_Part], kind: Kind) -> tuple[list[Category]
     return categories, {k: i for i, k in enumerate(ids)}
 
 
-def _scan(root: Path, part: _Part, first: int, quarantine: Quarantine) -> None:
+def _scan(root: Path, part: Part, first: int, quarantine: Quarantine) -> None:
     """Find out which of a part's images can be used (readable, of the stated size, named once); number them.
 
     Args:
@@ -169,7 +128,7 @@ def _scan(root: Path, part: _Part, first: int, quarantine: Quarantine) -> None:
     names: set[str] = set()
     for row in part.images:
         name, number = row.get("file_name"), row.get("id")
-        if not _is_inner_path(name) or not isinstance(number, int):
+        if not _is_inner_path(name) or not is_id(number):
             quarantine.drop(part.path, "unreadable image record", f"{row}"[:200])
         elif (sample_id := _sample_id(part, name)) in names or number in part.unusable:
             quarantine.drop(part.path, "listed twice", f"image {number}, {name}")
@@ -185,7 +144,7 @@ def _scan(root: Path, part: _Part, first: int, quarantine: Quarantine) -> None:
             quarantine.drop(path, "image of another size", detail)
             continue
         index = first + len(part.usable)
-        part.usable[row["id"]] = _Usable(index, _sample_id(part, row["file_name"]), info)
+        part.usable[row["id"]] = Usable(index, _sample_id(part, row["file_name"]), info)
         part.unusable.discard(row["id"])
 
 
@@ -194,155 +153,8 @@ def _is_inner_path(name: Any) -> TypeGuard[str]:
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
-def _sample_id(part: _Part, file_name: str) -> str:
+def _sample_id(part: Part, file_name: str) -> str:
     return f"{part.folder}/{PurePosixPath(file_name).with_suffix('')}"
-
-
-def _add_records(
-    columns: Columns,
-    part: _Part,
-    kind: Kind,
-    objects: list[Category],
-    index: dict[int, int],
-    quarantine: Quarantine,
-) -> None:
-    lost: Counter[int] = Counter()
-    strange = 0
-    for raw in part.annotations:
-        regular = as_regular(raw) if kind == "instances" else None
-        if regular is not None and _add_regular(columns, part, regular, index):
-            continue
-        record = as_dict(raw)
-        if record is None:
-            strange += 1
-            continue
-        image = record.get("image_id")
-        if isinstance(image, int) and image in part.unusable:
-            lost[image] += 1
-            continue
-        try:
-            repairs = _add_record(columns, part, record, kind, objects, index)
-        except BadSampleError as error:
-            where = f"annotation {record.get('id')}"
-            quarantine.drop(part.path, error.reason, f"{where}: {error.detail}")
-            continue
-        for reason, detail in repairs:
-            quarantine.repair(part.path, reason, f"annotation {record['id']}: {detail}")
-    part.annotations = []
-    if strange:
-        quarantine.drop(part.path, "unreadable record", f"{strange} list entries are not objects")
-    for image, count in lost.items():
-        quarantine.drop(part.path, "annotation of an unusable image", f"{count} of image {image}")
-
-
-def _add_regular(columns: Columns, part: _Part, record: Regular, index: dict[int, int]) -> bool:
-    """Add an object that needs no repair; False if it is not one."""
-    image, category = part.usable.get(record.image_id), index.get(record.category_id)
-    x, y, w, h = record.bbox
-    if image is None or category is None or w <= 0 or h <= 0 or x < 0 or y < 0:
-        return False
-    if x + w > image.info.width or y + h > image.info.height:
-        return False
-    columns.add(
-        image.index,
-        part.number,
-        record.id,
-        category,
-        record.bbox,
-        record.area,
-        iscrowd=bool(record.iscrowd),
-        segmentation=bytes(record.segmentation),
-    )
-    return True
-
-
-def _add_record(
-    columns: Columns,
-    part: _Part,
-    record: dict[str, Any],
-    kind: Kind,
-    objects: list[Category],
-    index: dict[int, int],
-) -> list[tuple[str, str]]:
-    """Judge a record key by key and add it; returns reason and detail of what had to be repaired.
-
-    Raises:
-        BadSampleError: it cannot be used.
-    """
-    number = record.get("image_id")
-    image = part.usable.get(number) if isinstance(number, int) else None
-    if image is None:
-        raise BadSampleError("unknown image", f"image_id {number!r}")
-    if not isinstance(record.get("id"), int):
-        raise BadSampleError("unreadable annotation", "no integer id")
-    width, height = float(image.info.width), float(image.info.height)
-    repairs: list[tuple[str, str]] = []
-    if kind == "captions":
-        if not isinstance(text := record.get("caption"), str) or not text.strip():
-            raise BadSampleError("unreadable annotation", "no caption")
-        columns.captions[len(columns)] = text.strip()
-        columns.add(image.index, part.number, record["id"], 0, (0.0, 0.0, width, height), width * height)
-        return repairs
-    category = record.get("category_id")
-    if not isinstance(category, int) or category not in index:
-        raise BadSampleError("unknown category", f"category_id {category!r}")
-    box = _box(record.get("bbox"), image.info, repairs)
-    area: Any = record.get("area")
-    segmentation = _segmentation(record.get("segmentation"), image.info, repairs)
-    if kind == "keypoints":
-        columns.keypoints[len(columns)] = _keypoints(record.get("keypoints"), objects[index[category]])
-    columns.add(
-        image.index,
-        part.number,
-        record["id"],
-        index[category],
-        box,
-        float(area) if finite([area]) and area >= 0 else box[2] * box[3],
-        iscrowd=bool(record.get("iscrowd", 0)),
-        segmentation=segmentation,
-    )
-    return repairs
-
-
-def _box(values: Any, info: ImageInfo, repairs: list[tuple[str, str]]) -> Box:
-    if not finite(values) or len(values) != 4:
-        raise BadSampleError("unreadable annotation", f"bbox {values!r}; expected four numbers")
-    x, y, w, h = map(float, values)
-    if w <= 0 or h <= 0:
-        raise BadSampleError("box without area", f"bbox {values}")
-    left, top = max(x, 0.0), max(y, 0.0)
-    right, bottom = min(x + w, float(info.width)), min(y + h, float(info.height))
-    if right <= left or bottom <= top:
-        raise BadSampleError("box outside image", f"bbox {values} in {info.width}×{info.height}")
-    overhang = max(-x, -y, x + w - info.width, y + h - info.height)
-    if overhang <= 0:  # the source's own numbers: x + w - x is not always w
-        return x, y, w, h
-    if overhang > ROUNDING:
-        repairs.append(("box outside image", f"bbox {values} cut to {info.width}×{info.height}"))
-    return left, top, right - left, bottom - top
-
-
-def _segmentation(value: Any, info: ImageInfo, repairs: list[tuple[str, str]]) -> bytes:
-    """Give polygons or RLE as JSON text, empty for none; what pycocotools could not decode is left out."""
-    if value is None:
-        return b""
-    good: Any = None
-    if isinstance(value, list):
-        good = [p for p in value if finite(p) and len(p) >= 6 and len(p) % 2 == 0]
-    elif isinstance(value, dict) and value.get("size") == [info.height, info.width]:
-        counts = value.get("counts")
-        whole = finite(counts) and sum(counts) == info.height * info.width
-        good = value if isinstance(counts, str) or whole else None
-    if not good or len(good) < len(value):
-        repairs.append(("unusable segmentation", "left out a mask or polygon that cannot be decoded"))
-    return json.dumps(good, separators=(",", ":")).encode() if good else b""
-
-
-def _keypoints(values: Any, category: Category) -> list[float]:
-    expected = 3 * len(category.keypoints)
-    if not finite(values) or len(values) != expected:
-        raise BadSampleError("unreadable annotation", f"keypoints; expected {expected} numbers")
-    return [float(v) for v in values]
 
 
 def _renumber(columns: Columns, paths: dict[int, str], quarantine: Quarantine) -> None:
@@ -362,9 +174,9 @@ def _renumber(columns: Columns, paths: dict[int, str], quarantine: Quarantine) -
         seen.add(old)
 
 
-def _sample_rows(images: list[tuple[str, _Usable]], columns: Columns, labelled: bool) -> list[dict[str, Any]]:
+def _sample_rows(images: list[tuple[str, Usable]], columns: Columns, labelled: bool) -> list[dict[str, Any]]:
     classes: dict[int, list[int]] = {}
-    pairs = np.stack([np.frombuffer(columns.sample, np.int64), np.frombuffer(columns.category, np.int32)])
+    pairs = np.stack([np.frombuffer(columns.sample, np.int64), np.frombuffer(columns.category, np.int64)])
     for sample, category in np.unique(pairs, axis=1).T.tolist() if labelled else []:
         classes.setdefault(sample, []).append(category)
     return [
@@ -378,7 +190,7 @@ def _sample_rows(images: list[tuple[str, _Usable]], columns: Columns, labelled: 
     ]
 
 
-def _facts(year: int, kind: Kind, parts: list[_Part]) -> dict[str, Any]:
+def _facts(year: int, kind: Kind, parts: list[Part]) -> dict[str, Any]:
     return {
         "reader": "coco",
         "year": year,

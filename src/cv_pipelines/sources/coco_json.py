@@ -7,7 +7,6 @@ while it is looked at; numbers go to packed arrays, segmentations to one text bu
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,10 +20,16 @@ import pyarrow as pa
 Record: TypeAlias = msgspec.Raw | dict[str, Any]
 """One entry of a list: its bytes, or what Python's more lenient reader made of it."""
 
-_POLYGON_BYTES = b"0123456789+-.eE, "
+CHUNK = 8192
+"""Records that are decoded at a time."""
+
+MOST = 1e300
+"""No number beyond this is taken for finite: Python's integers have no bound."""
+
+_POLYGON_BYTES = b"0123456789+-.eE, []"
 
 
-class Regular(msgspec.Struct, gc=False):
+class _Regular(msgspec.Struct, gc=False):
     """An object as COCO publishes it; any other is read as a dict and judged key by key."""
 
     id: int
@@ -43,7 +48,7 @@ class _File(msgspec.Struct):
 
 
 _decode_file = msgspec.json.Decoder(_File).decode
-_decode_regular = msgspec.json.Decoder(Regular).decode
+_decode_regulars = msgspec.json.Decoder(list[_Regular]).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -78,28 +83,67 @@ def as_dict(record: Record) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def as_regular(record: Record) -> Regular | None:
-    """Decode one object of the usual form whose numbers and polygons are sound, else return None."""
-    if not isinstance(record, msgspec.Raw):
-        return None
+@dataclass(frozen=True)
+class Chunk:
+    """Objects of the usual form, a row each.
+
+    Attributes:
+        id: (N,) int64, as `image` and `category`, which hold the file's own ids.
+        box: (N, 4) float64: x, y, w, h.
+        area: (N,) float64.
+        iscrowd: (N,) bool.
+        segmentation: N JSON texts.
+        sound: (N,) bool: the text is a list of polygons that can be decoded.
+    """
+
+    id: np.ndarray
+    image: np.ndarray
+    category: np.ndarray
+    box: np.ndarray
+    area: np.ndarray
+    iscrowd: np.ndarray
+    segmentation: list[bytes]
+    sound: np.ndarray
+
+
+def chunk_of(records: list[Record]) -> Chunk | None:
+    """Decode objects together, or return None if one of them has not the usual form."""
     try:
-        found = _decode_regular(record)
-    except msgspec.MsgspecError:
+        found = _decode_regulars(b"[" + b",".join(records) + b"]")  # type: ignore[arg-type]
+        ids = np.array([(r.id, r.image_id, r.category_id) for r in found], np.int64).reshape(-1, 3)
+    except (TypeError, OverflowError, msgspec.MsgspecError):  # dicts, not bytes; ids beyond 64 bits
         return None
-    return found if found.area >= 0 and _sound_polygons(bytes(found.segmentation)) else None
+    texts = [bytes(r.segmentation) for r in found]
+    return Chunk(
+        id=ids[:, 0],
+        image=ids[:, 1],
+        category=ids[:, 2],
+        box=np.array([r.bbox for r in found]).reshape(-1, 4),
+        area=np.array([r.area for r in found]),
+        iscrowd=np.array([r.iscrowd for r in found], bool),
+        segmentation=texts,
+        sound=np.array([_sound_polygons(text) for text in texts], bool),
+    )
 
 
 def _sound_polygons(text: bytes) -> bool:
     """Whether JSON text is a list of polygons: flat lists of an even number, six at least, of numbers."""
-    if text[:2] != b"[[" or text[-2:] != b"]]" or text.translate(None, _POLYGON_BYTES + b"[]"):
+    if text[:2] != b"[[" or text[-2:] != b"]]" or text.translate(None, _POLYGON_BYTES):
         return False
+    if text.count(b"[") == 2:
+        commas = text.count(b",")
+        return commas >= 5 and commas % 2 == 1
     for polygon in text[2:-2].split(b"]"):
-        inner = polygon.lstrip(b", ")
-        inner = inner[1:] if inner[:1] == b"[" else inner
+        inner = polygon.lstrip(b", ").removeprefix(b"[")
         commas = inner.count(b",")
         if b"[" in inner or commas < 5 or commas % 2 == 0:
             return False
     return True
+
+
+def is_id(value: Any) -> TypeGuard[int]:
+    """Whether a value is an integer of 64 bits."""
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 @dataclass
@@ -114,7 +158,7 @@ class Columns:
     sample: array[int] = field(default_factory=lambda: array("q"))
     file: array[int] = field(default_factory=lambda: array("b"))
     annotation_id: array[int] = field(default_factory=lambda: array("q"))
-    category: array[int] = field(default_factory=lambda: array("i"))
+    category: array[int] = field(default_factory=lambda: array("q"))
     box: array[float] = field(default_factory=lambda: array("d"))
     area: array[float] = field(default_factory=lambda: array("d"))
     iscrowd: array[int] = field(default_factory=lambda: array("b"))
@@ -149,6 +193,30 @@ class Columns:
         self.segmentation += segmentation
         self.ends.append(len(self.segmentation))
 
+    def extend(
+        self, chunk: Chunk, rows: slice, samples: np.ndarray, file: int, categories: np.ndarray
+    ) -> None:
+        """Append rows of a chunk.
+
+        Args:
+            chunk: decoded objects.
+            rows: which of them.
+            samples: (N,) int64: index of the sample of each object of the chunk.
+            file: index of the file.
+            categories: (N,) int64: class index of each object of the chunk.
+        """
+        texts = chunk.segmentation[rows]
+        ends = len(self.segmentation) + np.cumsum([len(text) for text in texts], dtype=np.int64)
+        self.sample.frombytes(samples[rows].tobytes())
+        self.file.extend([file] * len(texts))
+        self.annotation_id.frombytes(chunk.id[rows].tobytes())
+        self.category.frombytes(categories[rows].tobytes())
+        self.box.frombytes(chunk.box[rows].tobytes())
+        self.area.frombytes(chunk.area[rows].tobytes())
+        self.iscrowd.frombytes(chunk.iscrowd[rows].tobytes())
+        self.segmentation += b"".join(texts)
+        self.ends.frombytes(ends.tobytes())
+
     def arrays(self, sample_ids: list[str]) -> dict[str, Any]:
         """Return the columns by name, without copying what is packed; captions and keypoints as lists."""
         boxes = np.frombuffer(self.box).reshape(-1, 4)
@@ -163,7 +231,7 @@ class Columns:
         return {
             "sample_id": pd.Series(names.cast(pa.large_string()), dtype="str"),
             "annotation_id": np.frombuffer(self.annotation_id, np.int64),
-            "category": np.frombuffer(self.category, np.int32).astype(np.int64),
+            "category": np.frombuffer(self.category, np.int64),
             **{name: boxes[:, i] for i, name in enumerate("xywh")},
             "area": np.frombuffer(self.area),
             "iscrowd": np.frombuffer(self.iscrowd, np.int8).astype(bool),
@@ -182,7 +250,7 @@ def finite(values: Any) -> TypeGuard[list[float]]:
     """Whether `values` is a list of finite numbers."""
     if not isinstance(values, list):
         return False
-    return all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    return all(isinstance(v, int | float) and -MOST < v < MOST for v in values)
 
 
 def dicts(records: list[Record]) -> Iterator[dict[str, Any]]:
