@@ -20,6 +20,12 @@ IGNORE_INDEX = 255
 
 SPLITS = ("train", "val", "test")
 
+DEFAULTS = {"row": -1, "width": 0, "height": 0, "iscrowd": False, "difficult": False, "detail": ""}
+"""What a row that says nothing has; null in all other columns."""
+
+NESTED = {"labels", "keypoints"}
+"""Columns of lists."""
+
 SAMPLES = pa.DataFrameSchema(
     {
         "sample_id": pa.Column(str, unique=True),
@@ -179,9 +185,8 @@ def table(schema: pa.DataFrameSchema, rows: list[dict[str, Any]]) -> pd.DataFram
     Raises:
         pandera.errors.SchemaErrors: a column has a wrong type or value, or an id occurs twice.
     """
-    defaults = {"row": -1, "width": 0, "height": 0, "iscrowd": False, "difficult": False, "detail": ""}
     names = list(schema.columns)
-    columns = {n: pd.Series([r.get(n, defaults.get(n)) for r in rows], dtype=object, name=n) for n in names}
+    columns = {n: pd.Series([r.get(n, DEFAULTS.get(n)) for r in rows], dtype=object, name=n) for n in names}
     frame = pd.DataFrame(columns, columns=names)
     for name, column in schema.columns.items():
         if column.dtype is not None and not rows:
@@ -199,17 +204,29 @@ def annotations_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table(ANNOTATIONS, [{"annotation_id": i, **row} for i, row in enumerate(rows, start=1)])
 
 
-def annotations_frame(columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Make the validated `annotations` table of whole columns; those that are missing or None become null."""
+def frame(schema: pa.DataFrameSchema, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Make a validated table of whole columns; as `table`, but without an object for every value.
+
+    Columns that are missing or None become null, or what `table` puts there.
+    """
     count = len(columns["sample_id"])
-    defaults: dict[str, Any] = {"iscrowd": False, "difficult": False}
-    whole = {
-        name: np.full(count, defaults.get(name), object if name not in defaults else bool)
-        if columns.get(name) is None
-        else columns[name]
-        for name in ANNOTATIONS.columns
-    }
-    return ANNOTATIONS.validate(pd.DataFrame(whole), lazy=True)
+    whole = {}
+    for name in schema.columns:
+        value = columns.get(name)
+        if value is None:
+            value = np.full(count, DEFAULTS.get(name), type(DEFAULTS.get(name, object())))
+        whole[name] = pd.Series(value, dtype=object) if name in NESTED else value
+    return schema.validate(pd.DataFrame(whole), lazy=True)
+
+
+def samples_frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Make the validated `samples` table of whole columns."""
+    return frame(SAMPLES, columns)
+
+
+def annotations_frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Make the validated `annotations` table of whole columns."""
+    return frame(ANNOTATIONS, columns)
 
 
 class Quarantine:

@@ -22,10 +22,10 @@ from cv_pipelines.data.schema import (
     Tables,
     annotations_frame,
     categories_of,
-    samples_table,
+    samples_frame,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.coco_json import Columns, dicts, is_id, read_lists
+from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, read_lists
 from cv_pipelines.sources.coco_records import Adder, Kind, Part, Usable
 from cv_pipelines.sources.coco_sample import write_sample
 
@@ -69,7 +69,7 @@ def read(root: Path, *, year: int = 2017, annotations: Kind = "instances") -> Ta
     labels = objects if annotations != "captions" else []
     categories = Categories(labels=labels, objects=objects, multi_label=bool(labels))
     rows = annotations_frame(columns.arrays([image.sample_id for _, image in images]))
-    samples = samples_table(_sample_rows(images, columns, bool(labels)))
+    samples = samples_frame(_sample_columns(images, columns, bool(labels)))
     return Tables(samples, rows, categories, quarantine.table(), facts=_facts(year, annotations, found))
 
 
@@ -84,7 +84,8 @@ def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) 
     except ValueError as error:  # also what bytes that are no UTF-8 raise
         quarantine.drop(path, "unreadable JSON", str(error))
         return None
-    images, categories = (list(dicts(lists.get(key, []))) for key in ("images", "categories"))
+    images = [image for record in lists["images"] if (image := as_image(record)) is not None]
+    categories = list(dicts(lists.get("categories", [])))
     lost = len(lists["images"]) + len(lists.get("categories", [])) - len(images) - len(categories)
     if lost:
         quarantine.drop(path, "unreadable record", f"{lost} list entries are not objects")
@@ -124,10 +125,10 @@ def _scan(root: Path, part: Part, first: int, quarantine: Quarantine) -> None:
         first: the number that the first usable image gets.
         quarantine: where defects are recorded.
     """
-    wanted: dict[str, dict[str, Any]] = {}
+    wanted: dict[str, ImageRecord] = {}
     names: set[str] = set()
     for row in part.images:
-        name, number = row.get("file_name"), row.get("id")
+        name, number = row.file_name, row.id
         if not _is_inner_path(name) or not is_id(number):
             quarantine.drop(part.path, "unreadable image record", f"{row}"[:200])
         elif (sample_id := _sample_id(part, name)) in names or number in part.unusable:
@@ -138,23 +139,30 @@ def _scan(root: Path, part: Part, first: int, quarantine: Quarantine) -> None:
             wanted[f"{part.folder}/{name}"] = row
     for path, info in scan_images(root, wanted, quarantine).items():
         row = wanted[path]
-        stated = (row.get("width", info.width), row.get("height", info.height))
+        stated = (
+            info.width if row.width is None else row.width,
+            info.height if row.height is None else row.height,
+        )
         if stated != (info.width, info.height):
             detail = f"{info.width}×{info.height}; {part.path} says {stated[0]}×{stated[1]}"
             quarantine.drop(path, "image of another size", detail)
             continue
         index = first + len(part.usable)
-        part.usable[row["id"]] = Usable(index, _sample_id(part, row["file_name"]), info)
-        part.unusable.discard(row["id"])
+        part.usable[row.id] = Usable(index, _sample_id(part, row.file_name), info)
+        part.unusable.discard(row.id)
 
 
 def _is_inner_path(name: Any) -> TypeGuard[str]:
+    if isinstance(name, str) and "/" not in name and name not in {"", ".", ".."}:
+        return True  # all of COCO's own
     path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def _sample_id(part: Part, file_name: str) -> str:
-    return f"{part.folder}/{PurePosixPath(file_name).with_suffix('')}"
+    stem, _, suffix = file_name.rpartition(".")
+    plain = stem if stem and "/" not in suffix and not stem.endswith("/") else file_name
+    return f"{part.folder}/{plain}"
 
 
 def _renumber(columns: Columns, paths: dict[int, str], quarantine: Quarantine) -> None:
@@ -174,20 +182,23 @@ def _renumber(columns: Columns, paths: dict[int, str], quarantine: Quarantine) -
         seen.add(old)
 
 
-def _sample_rows(images: list[tuple[str, Usable]], columns: Columns, labelled: bool) -> list[dict[str, Any]]:
-    classes: dict[int, list[int]] = {}
-    pairs = np.stack([np.frombuffer(columns.sample, np.int64), np.frombuffer(columns.category, np.int64)])
-    for sample, category in np.unique(pairs, axis=1).T.tolist() if labelled else []:
-        classes.setdefault(sample, []).append(category)
-    return [
-        {
-            **{"sample_id": image.sample_id, "media": image.info.path, "split": split},
-            **{"group": image.sample_id, "content_hash": image.info.content_hash},
-            **{"width": image.info.width, "height": image.info.height},
-            "labels": classes.get(image.index, []),
-        }
-        for split, image in images
-    ]
+def _sample_columns(images: list[tuple[str, Usable]], columns: Columns, labelled: bool) -> dict[str, Any]:
+    """Return the columns of `samples`; `labels` are the classes of a sample's objects, in order."""
+    sample, category = (np.frombuffer(c, np.int64) for c in (columns.sample, columns.category))
+    classes = int(category.max(initial=0)) + 1
+    pairs = np.unique(sample * classes + category) if labelled else np.empty(0, np.int64)
+    starts = np.searchsorted(pairs // classes, np.arange(1, len(images)))
+    ids = [image.sample_id for _, image in images]
+    return {
+        "sample_id": ids,
+        "media": [image.info.path for _, image in images],
+        "split": [split for split, _ in images],
+        "group": ids,
+        "width": [image.info.width for _, image in images],
+        "height": [image.info.height for _, image in images],
+        "labels": [part.tolist() for part in np.split(pairs % classes, starts)],
+        "content_hash": [image.info.content_hash for _, image in images],
+    }
 
 
 def _facts(year: int, kind: Kind, parts: list[Part]) -> dict[str, Any]:

@@ -41,6 +41,15 @@ class _Regular(msgspec.Struct, gc=False):
     iscrowd: int = 0
 
 
+class ImageRecord(msgspec.Struct, gc=False):
+    """What is read of an entry of `images`; whatever stands there, or None."""
+
+    id: Any = None
+    file_name: Any = None
+    width: Any = None
+    height: Any = None
+
+
 class _File(msgspec.Struct):
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
@@ -49,6 +58,7 @@ class _File(msgspec.Struct):
 
 _decode_file = msgspec.json.Decoder(_File).decode
 _decode_regulars = msgspec.json.Decoder(list[_Regular]).decode
+_decode_image = msgspec.json.Decoder(ImageRecord).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -75,6 +85,19 @@ def read_lists(data: bytes, keys: list[str]) -> dict[str, list[Record]]:
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in keys):
         raise ValueError(f"expected an object with the lists {', '.join(keys)}")
     return {key: content[key] for key in keys}
+
+
+def as_image(record: Record) -> ImageRecord | None:
+    """Decode one entry of `images`, or return None if it is no object."""
+    if isinstance(record, msgspec.Raw):
+        try:
+            return _decode_image(record)
+        except msgspec.MsgspecError:
+            return None
+    known = (
+        {key: record.get(key) for key in ImageRecord.__struct_fields__} if isinstance(record, dict) else None
+    )
+    return None if known is None else ImageRecord(**known)
 
 
 def as_dict(record: Record) -> dict[str, Any] | None:

@@ -12,7 +12,17 @@ import numpy as np
 from cv_pipelines.data.images import ImageInfo
 from cv_pipelines.data.schema import Category, Quarantine
 from cv_pipelines.errors import BadSampleError
-from cv_pipelines.sources.coco_json import CHUNK, Chunk, Columns, Record, as_dict, chunk_of, finite, is_id
+from cv_pipelines.sources.coco_json import (
+    CHUNK,
+    Chunk,
+    Columns,
+    ImageRecord,
+    Record,
+    as_dict,
+    chunk_of,
+    finite,
+    is_id,
+)
 
 Kind = Literal["instances", "keypoints", "captions"]
 Box = tuple[float, float, float, float]
@@ -39,7 +49,7 @@ class Part:
     path: str
     folder: str
     split: str
-    images: list[dict[str, Any]]
+    images: list[ImageRecord]
     annotations: list[Record]
     categories: list[dict[str, Any]]
     usable: dict[int, Usable] = field(default_factory=dict)
@@ -81,6 +91,7 @@ class Adder:
                     self._add(record)
             else:
                 self._add_chunk(chunk, some)
+        self.part.annotations = []  # with them goes the file itself, of which they are parts
         if self.strange:
             detail = f"{self.strange} list entries are not objects"
             self.quarantine.drop(self.part.path, "unreadable record", detail)
