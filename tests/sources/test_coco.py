@@ -101,6 +101,42 @@ def test_bad_annotations_are_dropped(tmp_path, record, reason):
     assert seen(tables) == [reason]
 
 
+@pytest.mark.parametrize("huge", [2**63, -(2**70), 10**400], ids=["64 bits", "more", "endless"])
+@pytest.mark.parametrize("key", ["id", "image_id", "category_id", "area", "iscrowd"])
+def test_numbers_without_bound_are_no_crash(tmp_path, key, huge):
+    make(tmp_path, [box(1) | {key: huge}, box(2)])
+    tables = coco.read(tmp_path)
+    assert 2 in tables.annotations["annotation_id"].tolist()
+    assert len(tables.annotations) + len(seen(tables)) == 2
+
+
+def test_halves_of_characters_are_no_crash(tmp_path):
+    size = {"width": 40, "height": 30}
+    images = [{"id": 1, "file_name": "one.jpg", **size}, {"id": 2, "file_name": "\ud800.jpg", **size}]
+    make(tmp_path, [box(1), box("\udfff")], images=images)
+    tables = coco.read(tmp_path)
+    tables.quarantine.to_parquet(tmp_path / "quarantine.parquet")
+    assert tables.annotations["annotation_id"].tolist() == [1]
+    assert seen(tables) == ["unreadable annotation", "unreadable image record"]
+
+
+def test_endless_nesting_is_a_broken_file(tmp_path):
+    make(tmp_path, [box(1)])
+    nested = "[" * 100_000
+    (tmp_path / "annotations/instances_val2017.json").write_text('{"images": ' + nested)
+    tables = coco.read(tmp_path)
+    assert tables.quarantine["reason"].tolist() == ["unreadable JSON"]
+
+
+def test_usual_and_unusual_objects_keep_their_order(tmp_path):
+    odd = {3: {"segmentation": None}, 4: {"bbox": [30, 20, 20, 20]}, 7: {"id": "x"}}
+    make(tmp_path, [box(i) | odd.get(i, {}) for i in range(1, 10)])
+    tables = coco.read(tmp_path)
+    assert tables.annotations["annotation_id"].tolist() == [1, 2, 3, 4, 5, 6, 8, 9]
+    assert tables.annotations["segmentation"].isna().tolist() == [False, False, True] + [False] * 5
+    assert tables.annotations["w"].tolist() == [10.0] * 3 + [10.0] + [10.0] * 4
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [

@@ -237,11 +237,16 @@ class Quarantine:
 
     def drop(self, file: str, reason: str, detail: str = "") -> None:
         """Record that a file or record was left out."""
-        self.rows.append({"file": file, "reason": reason, "action": "dropped", "detail": detail})
+        self._add(file, reason, "dropped", detail)
 
     def repair(self, file: str, reason: str, detail: str = "") -> None:
         """Record that a file or record was kept after a stated correction."""
-        self.rows.append({"file": file, "reason": reason, "action": "repaired", "detail": detail})
+        self._add(file, reason, "repaired", detail)
+
+    def _add(self, file: str, reason: str, action: str, detail: str) -> None:
+        # Names and JSON may hold surrogates, which no Parquet file can.
+        file, detail = (text.encode("utf8", "backslashreplace").decode("utf8") for text in (file, detail))
+        self.rows.append({"file": file, "reason": reason, "action": action, "detail": detail})
 
     def table(self) -> pd.DataFrame:
         """Return the validated `quarantine` table."""

@@ -25,7 +25,7 @@ from cv_pipelines.data.schema import (
     samples_frame,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, read_lists
+from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, is_text, read_lists
 from cv_pipelines.sources.coco_records import Adder, Kind, Part, Usable
 from cv_pipelines.sources.coco_sample import write_sample
 
@@ -100,7 +100,7 @@ def _classes(root: Path, parts: list[Part], kind: Kind) -> tuple[list[Category],
     seen: dict[int, dict[str, Any]] = {}
     for part in parts:
         for row in part.categories:
-            if not is_id(row.get("id")) or not isinstance(row.get("name"), str):
+            if not is_id(row.get("id")) or not is_text(row.get("name")):
                 raise SourceError(f"{root / part.path}: category {row}; expected an integer id and a name")
             if seen.setdefault(row["id"], row)["name"] != row["name"]:
                 raise SourceError(f"{root / part.path}: category {row['id']} has another name elsewhere")
@@ -153,9 +153,11 @@ def _scan(root: Path, part: Part, first: int, quarantine: Quarantine) -> None:
 
 
 def _is_inner_path(name: Any) -> TypeGuard[str]:
-    if isinstance(name, str) and "/" not in name and name not in {"", ".", ".."}:
+    if not is_text(name):
+        return False
+    if "/" not in name and name not in {"", ".", ".."}:
         return True  # all of COCO's own
-    path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+    path = PurePosixPath(name)
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 

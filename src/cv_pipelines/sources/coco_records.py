@@ -22,6 +22,7 @@ from cv_pipelines.sources.coco_json import (
     chunk_of,
     finite,
     is_id,
+    is_text,
 )
 
 Kind = Literal["instances", "keypoints", "captions"]
@@ -145,7 +146,7 @@ class Adder:
         if not is_id(own := record.get("id")):
             raise BadSampleError("unreadable annotation", "no integer id")
         if self.kind == "captions":
-            if not isinstance(text := record.get("caption"), str) or not text.strip():
+            if not is_text(text := record.get("caption")) or not text.strip():
                 raise BadSampleError("unreadable annotation", "no caption")
             columns.captions[len(columns)] = text.strip()
             width, height = float(image.info.width), float(image.info.height)
