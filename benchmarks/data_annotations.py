@@ -69,7 +69,7 @@ def ours(root: Path) -> int:
     from cv_pipelines.sources import coco
 
     def stated(_: Path, wanted: Mapping[str, Any], __: Any) -> dict[str, ImageInfo]:
-        return {k: ImageInfo(k, r["width"], r["height"], "RGB", "JPEG", k) for k, r in wanted.items()}
+        return {k: ImageInfo(k, r.width, r.height, "RGB", "JPEG", k) for k, r in wanted.items()}
 
     coco.scan_images = stated  # type: ignore[assignment]
     return len(coco.read(root).annotations)
