@@ -62,6 +62,16 @@ def test_what_was_packed_is_unpacked(tmp_path, ending):
     assert sorted(sizes) == sorted(map(len, FILES.values()))
 
 
+def test_a_packed_folder_itself_is_no_file(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.txt").write_bytes(b"one")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(tmp_path / "set", ".")
+    (tmp_path / "out").mkdir()
+    Unpacker(tmp_path / "out").unpack(tmp_path / "x.tar")
+    assert written(tmp_path / "out") == {"a.txt": b"one"}
+
+
 def test_archives_in_an_archive_get_folders_of_their_names(tmp_path):
     inner = write_tar(tmp_path / "i.tar", FILES).read_bytes()
     packed = write_tar(tmp_path / "x.tar", {"n01.tar": inner, "sub/n02.tar": inner, "c": b"c"})

@@ -214,7 +214,7 @@ def frame(schema: pa.DataFrameSchema, columns: Mapping[str, Any]) -> pd.DataFram
     for name in schema.columns:
         value = columns.get(name)
         if value is None:
-            value = np.full(count, DEFAULTS.get(name), type(DEFAULTS.get(name, object())))
+            value = np.full(count, DEFAULTS.get(name), None if name in DEFAULTS else object)
         whole[name] = pd.Series(value, dtype=object) if name in NESTED else value
     return schema.validate(pd.DataFrame(whole), lazy=True)
 

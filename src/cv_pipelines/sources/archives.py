@@ -65,9 +65,9 @@ class Unpacker:
     def _untar(self, name: str, file: IO[bytes], mode: str, below: PurePosixPath, nested: bool) -> None:
         with tarfile.open(fileobj=file, mode=mode) as tar:  # type: ignore[call-overload]
             for member in tar:
-                path = below / _safe_path(name, member.name)
-                if member.isdir():
+                if member.isdir():  # made when a file goes there; many archives begin with "./"
                     continue
+                path = below / _safe_path(name, member.name)
                 stream = tar.extractfile(member) if member.isfile() else None
                 if stream is None:
                     raise FetchError(
@@ -81,10 +81,10 @@ class Unpacker:
     def _unzip(self, archive: Path) -> None:
         with zipfile.ZipFile(archive) as file:
             for member in file.infolist():
-                path = _safe_path(archive.name, member.filename)
-                kind = stat.S_IFMT(member.external_attr >> 16)
                 if member.is_dir():
                     continue
+                path = _safe_path(archive.name, member.filename)
+                kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in {0, stat.S_IFREG} or member.flag_bits & 1:
                     raise FetchError(f"{archive}: {member.filename!r} is a link, a device or encrypted")
                 with file.open(member) as stream:

@@ -51,9 +51,9 @@ class ImageRecord(msgspec.Struct, gc=False):
 
 
 class _File(msgspec.Struct):
-    images: list[msgspec.Raw]
-    annotations: list[msgspec.Raw]
-    categories: list[msgspec.Raw] = []
+    images: list[msgspec.Raw] | None = None
+    annotations: list[msgspec.Raw] | None = None
+    categories: list[msgspec.Raw] | None = None
 
 
 _decode_file = msgspec.json.Decoder(_File).decode
@@ -77,7 +77,7 @@ def read_lists(data: bytes, keys: list[str]) -> dict[str, list[Record]]:
     try:
         found = _decode_file(data)
         lists: dict[str, Any] = {key: getattr(found, key) for key in keys}
-        if "categories" not in keys or found.categories or b'"categories"' in data:
+        if None not in lists.values():
             return lists
     except (msgspec.MsgspecError, RecursionError):
         pass
