@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import resource
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from _harness import Row, alone, report
+
 IMAGES, OBJECTS = 118_287, 860_001
-RESULTS = Path(__file__).parent / "results" / "data_annotations.json"
 FILE = "annotations/instances_train2017.json"
 
 
@@ -65,7 +63,7 @@ def record(number: int, rng: np.random.Generator, images: int) -> dict[str, Any]
 
 def ours(root: Path) -> int:
     """Read the file into our tables; returns the number of objects."""
-    from cv_pipelines.data.images import ImageInfo
+    from cv_pipelines.data.inspection import ImageInfo
     from cv_pipelines.sources import coco
 
     def stated(_: Path, wanted: Mapping[str, Any], __: Any) -> dict[str, ImageInfo]:
@@ -82,44 +80,24 @@ def pycocotools(root: Path) -> int:
     return len(COCO(str(root / FILE)).anns)
 
 
-def measured(function: Callable[[Path], int], root: Path) -> tuple[float, float, int]:
-    """Return seconds, the growth of the peak of memory in MB, and the number of objects."""
-    with tempfile.TemporaryDirectory() as tiny:
-        draw(Path(tiny), 0.0005)
-        function(Path(tiny))  # imports are not what is measured
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
-    count = function(root)
-    seconds = time.perf_counter() - started
-    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, count
-
-
 def main() -> None:
     """Run both sides and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0)
     share = parser.parse_args().share
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as tiny:
         draw(Path(folder), share)
+        draw(Path(tiny), 0.0005)
         size = (Path(folder) / FILE).stat().st_size >> 20
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            mine, peer = (pool.apply(measured, (side, Path(folder))) for side in (ours, pycocotools))
-    if mine[2] != peer[2]:
-        raise SystemExit(f"ours has {mine[2]} objects, pycocotools {peer[2]}")
-    what = f"{mine[2]:,} objects, {size} MB, to tables"
+        mine, peer = (alone(side, Path(folder), warm=(Path(tiny),)) for side in (ours, pycocotools))
+    if mine.result != peer.result:
+        raise SystemExit(f"ours has {mine.result} objects, pycocotools {peer.result}")
+    what = f"COCO annotations ({mine.result:,} objects, {size} MB) to tables"
     rows = [
-        {"what": f"{what}: {name}", "unit": unit, "ours": a, "peer": b, "peer_name": "pycocotools"}
-        | {"ratio": b / a, "must": must}
-        for name, unit, a, b, must in zip(
-            ("time", "peak memory"), ("s", "MB"), mine[:2], peer[:2], (2.0, 3.0), strict=True
-        )
+        Row(f"{what}: time", "s", mine.seconds, peer.seconds, "pycocotools", 2.0),
+        Row(f"{what}: peak memory", "MB", mine.megabytes, peer.megabytes, "pycocotools", 3.0),
     ]
-    for row in rows:
-        print(
-            f"{row['what']}: ours {row['ours']:.1f}, pycocotools {row['peer']:.1f}, ratio {row['ratio']:.2f}"
-        )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf8")
+    report("data_annotations", rows)
 
 
 if __name__ == "__main__":

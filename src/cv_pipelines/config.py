@@ -126,6 +126,21 @@ class Fetch(Strict):
     growth: Positive = 100
 
 
+class Engine(Strict):
+    """Where the files of a source are inspected.
+
+    Attributes:
+        backend: `threads` or `processes` of this machine, or a `dask` cluster, whose workers need the files
+            under the same paths.
+        workers: how many at a time; None for one a core. A running cluster has its own number.
+        address: of a running cluster's scheduler, such as `tcp://host:8786`; None starts one on this machine.
+    """
+
+    backend: Literal["threads", "processes", "dask"] = "threads"
+    workers: Positive | None = None
+    address: str | None = None
+
+
 class SourceConfig(Named):
     """A data set: where it lies and how it is read. Keys that are not listed are options of the reader.
 
@@ -137,6 +152,7 @@ class SourceConfig(Named):
         validation: how `val` is made where the source has none.
         test: how `test` is made where the source has none.
         seed: of the splits.
+        engine: where its files are inspected.
     """
 
     name: str = ""
@@ -147,6 +163,7 @@ class SourceConfig(Named):
     validation: SplitRule | None = None
     test: SplitRule | None = None
     seed: int = 0
+    engine: Engine = Engine()
 
 
 class Inputs(Strict):
@@ -208,7 +225,7 @@ class Train(Strict):
         select: which weights are predicted with: of the epoch with the best validation score, or the last.
         fit_on: `train_val` adds the validation split once everything is chosen; then `select` is `last`.
         gradient_clip: largest gradient norm; None for no clipping.
-        validate_every: epochs between validations.
+        validate_every: epochs between validations; the last epoch is always validated.
         workers: loader processes; 0 loads in the training process. Never changes a result.
         channels_last: memory format of image batches and weights.
         device: `auto` takes a GPU where there is one.

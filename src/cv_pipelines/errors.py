@@ -27,6 +27,10 @@ class BadSampleError(CvPipelinesError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[BadSampleError], tuple[str, str]]:
+        """Travel between processes with both parts."""
+        return type(self), (self.reason, self.detail)
+
 
 class LeakageError(CvPipelinesError):
     """Two of our own splits share a group (subject, video, …) or the same content."""

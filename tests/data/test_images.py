@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cv_pipelines.data.images import check_mask, content_hash, inspect_image, read_mask, read_rgb, scan_images
+from cv_pipelines.data.images import check_mask, read_mask, read_rgb
+from cv_pipelines.data.inspection import content_hash, inspect_image, scan_images
 from cv_pipelines.data.schema import Categories, Quarantine
 from cv_pipelines.errors import BadSampleError
 
@@ -40,7 +41,7 @@ def test_a_sound_file_is_described(root):
 @pytest.mark.parametrize(
     ("name", "reason", "detail"),
     [
-        ("none.jpg", "missing file", "expected an image at none.jpg"),
+        ("none.jpg", "missing file", "expected a file at none.jpg"),
         ("empty.jpg", "empty file", "0 bytes"),
         ("cut.png", "truncated image", ""),
         ("cut.jpg", "truncated image", ""),

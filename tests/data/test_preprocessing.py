@@ -10,7 +10,7 @@ from cv_pipelines.config import Inputs
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
 
 
-@given(st.floats(0, 255), st.floats(1, 255))
+@given(st.floats(0, 255, allow_subnormal=False), st.floats(1, 255))
 @settings(max_examples=50, deadline=None)
 def test_inverse_gives_every_image_value_back(mean, std):
     normalize = Normalize(Preprocessing(size=None, mean=[mean], std=[std]))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -72,17 +74,36 @@ class SourceData:
 
     def read(self, index: int) -> Tensor:
         """Read a sample: image (C, H, W) uint8 or signal (C, T) float32."""
-        row = int(self.samples["row"].iat[index])
+        row = self._cell("row", index)
         if row >= 0:
             name = "signals" if self.kind == "signal" else "images"
             array = np.array(self.arrays[name][row])
             return torch.from_numpy(array if self.kind == "signal" else _channels_first(array))
-        path = Path(self.root or ".") / self.samples["media"].iat[index]
+        path = Path(self.root or ".") / self._cell("media", index)
         return torch.from_numpy(_channels_first(read_rgb(path)))
+
+    def labels(self, index: int) -> list[int]:
+        """Return the class indices of a sample."""
+        labels: list[int] = self._cell("labels", index)
+        return labels
 
     def mask(self, index: int) -> np.ndarray:
         """Read a sample's target mask, (H, W) uint8 class indices with 255 for void."""
-        return read_mask(Path(self.root or ".") / self.samples["target"].iat[index], self.categories)
+        return read_mask(Path(self.root or ".") / self._cell("target", index), self.categories)
+
+    @cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        """What is read sample by sample, packed.
+
+        The cells of a data frame are slow to reach, and as objects they would be copied into every loader
+        worker, for reading one counts its references.
+        """
+        names = ["row", "media", "target", "labels"]
+        table = pa.Table.from_pandas(self.samples[names], preserve_index=False).combine_chunks()
+        return {name: column.chunk(0) for name, column in zip(names, table.columns, strict=True)}
+
+    def _cell(self, name: str, index: int) -> Any:
+        return self._columns[name][index].as_py()
 
 
 def _channels_first(image: np.ndarray) -> np.ndarray:
@@ -123,7 +144,7 @@ class SampleDataset(Dataset[Item]):
         self.augment = augment
         self.seed = seed
         self.resize = v2.Resize(size, antialias=True) if size else None
-        self.objects = _objects_by_sample(data.annotations) if target == "boxes" else {}
+        self.objects = PackedObjects(data) if target == "boxes" else None
 
     def __len__(self) -> int:
         return len(self.data.samples)
@@ -156,7 +177,7 @@ class SampleDataset(Dataset[Item]):
     def _class_target(self, index: int) -> Item:
         if self.target == "none":
             return {}
-        labels = list(self.data.samples["labels"].iat[index])
+        labels = self.data.labels(index)
         if self.target == "label":
             return {"label": int(labels[0])}
         hot = torch.zeros(len(self.data.categories.labels))
@@ -164,23 +185,35 @@ class SampleDataset(Dataset[Item]):
         return {"label": hot}
 
     def _box_target(self, index: int, size: tuple[int, int]) -> Item:
-        empty = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-        corners, categories = self.objects.get(self.data.samples["sample_id"].iat[index], empty)
+        assert self.objects is not None
+        corners, categories = self.objects.of(index)
         return {
             "boxes": tv_tensors.BoundingBoxes(corners.copy(), format="XYXY", canvas_size=size),
             "labels": torch.from_numpy(categories.copy()),
         }
 
 
-def _objects_by_sample(annotations: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Group boxes to train on as XYXY; crowd regions and `difficult` objects are not trained on."""
-    usable = annotations[~(annotations["iscrowd"] | annotations["difficult"])]
-    found = {}
-    for sample_id, rows in usable.groupby("sample_id", sort=False):
-        xywh = rows[["x", "y", "w", "h"]].to_numpy(np.float32)
-        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        found[str(sample_id)] = (corners, rows["category"].to_numpy(np.int64))
-    return found
+class PackedObjects:
+    """The boxes to train on, packed sample after sample; crowd regions and `difficult` objects are left out.
+
+    Args:
+        data: whose samples' objects are packed.
+    """
+
+    def __init__(self, data: SourceData) -> None:
+        rows = data.annotations
+        rows = rows[~(rows["iscrowd"] | rows["difficult"])]
+        sample = pd.Index(data.samples["sample_id"]).get_indexer(rows["sample_id"])
+        order = np.argsort(sample, kind="stable")
+        xywh = rows[["x", "y", "w", "h"]].to_numpy(np.float32)[order]
+        self._corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        self._categories = rows["category"].to_numpy(np.int64)[order]
+        self._starts = np.searchsorted(sample[order], np.arange(len(data.samples) + 1))
+
+    def of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the boxes of a sample: (K, 4) float32 as XYXY in pixels, and (K,) int64 categories."""
+        rows = slice(self._starts[index], self._starts[index + 1])
+        return self._corners[rows], self._categories[rows]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -1,120 +1,19 @@
-"""Looking at image files before anything trusts them: size, mode, true format, content hash, defects."""
+"""Reading image and mask files as arrays."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from io import BytesIO
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import track
+from PIL import Image
 
-from cv_pipelines.data.schema import Categories, Quarantine
+from cv_pipelines.data.inspection import inspect_image
+from cv_pipelines.data.parallel import in_parallel
+from cv_pipelines.data.schema import Categories
 from cv_pipelines.errors import BadSampleError
-
-SUFFIX_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".pgm": "PPM", ".bmp": "BMP"}
-WORKERS = 4
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """A decodable image file: size in pixels, PIL mode, true format, hex digest of its bytes."""
-
-    path: str
-    width: int
-    height: int
-    mode: str
-    format: str
-    content_hash: str
-
-
-def content_hash(data: bytes) -> str:
-    """Return the 128-bit BLAKE2b digest of `data` as 32 hex characters."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def inspect_image(root: Path, path: str) -> ImageInfo:
-    """Decode one file wholly and say what it is.
-
-    Args:
-        root: folder of the source.
-        path: the file, relative to `root`.
-
-    Raises:
-        BadSampleError: "missing file", "unreadable file" (a folder, no permission), "empty file", "not an
-            image" or "truncated image".
-    """
-    try:
-        data = (root / path).read_bytes()
-    except FileNotFoundError:
-        raise BadSampleError("missing file", f"expected an image at {path}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as in lists that a crash left
-        raise BadSampleError("unreadable file", getattr(error, "strerror", None) or str(error)) from None
-    if not data:
-        raise BadSampleError("empty file", "0 bytes")
-    try:
-        with Image.open(BytesIO(data)) as image:
-            kind = image.format or ""
-            image.load()
-            width, height, mode = image.width, image.height, image.mode
-    except UnidentifiedImageError:
-        raise BadSampleError("not an image", f"first bytes {data[:8].hex()}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadSampleError("truncated image", str(error)) from None
-    return ImageInfo(path, width, height, mode, kind, content_hash(data))
-
-
-def scan_images(root: Path, paths: Iterable[str], quarantine: Quarantine) -> dict[str, ImageInfo]:
-    """Inspect many files in threads (decoding releases the GIL).
-
-    Unusable files get a `dropped` row and are missing from the result. Files in another colour mode (CMYK,
-    grey) or with a suffix that belies their format stay, with a `repaired` row: they are read as RGB by
-    content.
-    """
-    wanted = list(paths)
-    found: dict[str, ImageInfo] = {}
-    with ThreadPoolExecutor(WORKERS) as pool:
-        results = pool.map(lambda path: _attempt(root, path), wanted)
-        shown = track(
-            zip(wanted, results, strict=True),
-            "Inspecting images",
-            total=len(wanted),
-            transient=True,
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        for path, result in shown:
-            if isinstance(result, BadSampleError):
-                quarantine.drop(path, result.reason, result.detail)
-                continue
-            found[path] = result
-            _note_oddities(result, quarantine)
-    return found
-
-
-def _attempt(root: Path, path: str) -> ImageInfo | BadSampleError:
-    try:
-        return inspect_image(root, path)
-    except BadSampleError as error:
-        return error
-
-
-def _note_oddities(info: ImageInfo, quarantine: Quarantine) -> None:
-    expected = SUFFIX_FORMATS.get(Path(info.path).suffix.lower())
-    if expected and info.format != expected:
-        quarantine.repair(
-            info.path, "mislabelled format", f"{info.format} data, read by content; expected {expected}"
-        )
-    if info.mode not in {"RGB", "RGBA", "P"} and expected != "PPM":
-        name = {"L": "grey-scale image", "CMYK": "CMYK image"}.get(info.mode, "unusual colour mode")
-        quarantine.repair(info.path, name, f"mode {info.mode}, converted to RGB when read")
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -164,6 +63,25 @@ def _mask_table(lookup: tuple[tuple[str, int], ...]) -> np.ndarray:
 def _code(key: str) -> int:
     parts = [int(part) for part in key.split(",")]
     return parts[0] if len(parts) == 1 else parts[0] << 16 | parts[1] << 8 | parts[2]
+
+
+MaskFile: TypeAlias = tuple[str, tuple[int, int]]
+"""A mask file, relative to the source's root, and the (width, height) of its image."""
+
+
+def scan_masks(
+    root: Path, masks: Sequence[MaskFile], categories: Categories
+) -> Iterator[BadSampleError | None]:
+    """Check many masks, in parallel; yields what is wrong with each, or None; see `check_mask`."""
+    return in_parallel(partial(_mask_defect, root, categories), masks, "Inspecting masks")
+
+
+def _mask_defect(root: Path, categories: Categories, mask: MaskFile) -> BadSampleError | None:
+    try:
+        check_mask(root, *mask, categories)
+    except BadSampleError as error:
+        return error
+    return None
 
 
 def check_mask(root: Path, path: str, size: tuple[int, int], categories: Categories) -> None:

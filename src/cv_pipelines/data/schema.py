@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -229,6 +229,30 @@ def annotations_frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     return frame(ANNOTATIONS, columns)
 
 
+class Box(NamedTuple):
+    """One object of a reader whose objects are boxes: see `ANNOTATIONS`; its area is that of the box."""
+
+    sample_id: str
+    category: int
+    x: float
+    y: float
+    w: float
+    h: float
+    difficult: bool = False
+    segmentation: str | None = None
+
+
+def boxes_table(boxes: Sequence[Box]) -> pd.DataFrame:
+    """Make the validated `annotations` table of boxes, numbered 1, 2, … in the order given."""
+    if not boxes:
+        return annotations_table([])
+    columns: dict[str, Any] = dict(zip(Box._fields, zip(*boxes, strict=True), strict=True))
+    for side in "xywh":
+        columns[side] = np.array(columns[side], np.float64)
+    columns |= {"annotation_id": np.arange(1, len(boxes) + 1), "area": columns["w"] * columns["h"]}
+    return annotations_frame(columns)
+
+
 class Quarantine:
     """Collects the defects that a reader met; nothing bad is dropped without a row here."""
 
@@ -242,6 +266,10 @@ class Quarantine:
     def repair(self, file: str, reason: str, detail: str = "") -> None:
         """Record that a file or record was kept after a stated correction."""
         self._add(file, reason, "repaired", detail)
+
+    def extend(self, other: Quarantine) -> None:
+        """Take over what another collected."""
+        self.rows += other.rows
 
     def _add(self, file: str, reason: str, action: str, detail: str) -> None:
         # Names and JSON may hold surrogates, which no Parquet file can.

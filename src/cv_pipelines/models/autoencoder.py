@@ -17,7 +17,7 @@ class ConvAutoencoder(nn.Module):
 
     def __init__(self, in_channels: int, channels: Sequence[int], blocks: int, code: int) -> None:
         super().__init__()
-        self.encoder = ResidualEncoder(in_channels, channels, blocks)
+        self.encoder = ResidualEncoder(in_channels, channels, [blocks] * len(channels))
         self.code = nn.Conv2d(channels[-1], code, 1)
         layers: list[nn.Module] = [nn.Conv2d(code, channels[-1], 1), nn.ReLU(inplace=True)]
         for wide, narrow in zip(channels[::-1], channels[-2::-1], strict=False):

@@ -37,15 +37,15 @@ class ResidualBlock(nn.Module):
 class ResidualEncoder(nn.Sequential):
     """A stem at full resolution, then stages of residual blocks, each after the first halving the image."""
 
-    def __init__(self, in_channels: int, channels: Sequence[int], blocks: int) -> None:
+    def __init__(self, in_channels: int, channels: Sequence[int], blocks: Sequence[int]) -> None:
         layers: list[nn.Module] = [
             nn.Conv2d(in_channels, channels[0], 3, 1, 1, bias=False),
             nn.BatchNorm2d(channels[0]),
             nn.ReLU(inplace=True),
         ]
         previous = channels[0]
-        for stage, width in enumerate(channels):
-            for block in range(blocks):
+        for stage, (width, count) in enumerate(zip(channels, blocks, strict=True)):
+            for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
                 layers.append(ResidualBlock(previous, width, stride))
                 previous = width
@@ -56,7 +56,12 @@ class ResidualCnn(nn.Module):
     """Encoder, global average pooling, dropout, a linear head."""
 
     def __init__(
-        self, in_channels: int, n_classes: int, channels: Sequence[int], blocks: int, dropout: float
+        self,
+        in_channels: int,
+        n_classes: int,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        dropout: float,
     ) -> None:
         super().__init__()
         self.encoder = ResidualEncoder(in_channels, channels, blocks)
@@ -79,7 +84,7 @@ def build(
     n_classes: int,
     *,
     channels: Sequence[int] = (32, 64, 128),
-    blocks: int = 2,
+    blocks: int | Sequence[int] = 2,
     dropout: float = 0.0,
 ) -> ResidualCnn:
     """Build the network.
@@ -88,7 +93,13 @@ def build(
         in_channels: image channels.
         n_classes: outputs.
         channels: width of each stage.
-        blocks: residual blocks a stage.
+        blocks: residual blocks of every stage, or a number for each.
         dropout: before the linear head, 0 to 1.
+
+    Raises:
+        ValueError: not as many numbers of blocks as stages.
     """
-    return ResidualCnn(in_channels, n_classes, channels, blocks, dropout)
+    counts = [blocks] * len(channels) if isinstance(blocks, int) else blocks
+    if len(counts) != len(channels):
+        raise ValueError(f"blocks has {len(counts)} numbers for {len(channels)} stages")
+    return ResidualCnn(in_channels, n_classes, channels, counts, dropout)

@@ -15,7 +15,6 @@ Kendall and Cipolla, SegNet, TPAMI 2017.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -24,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cv_pipelines.data.images import WORKERS, ImageInfo, check_mask, scan_images
+from cv_pipelines.data.images import scan_masks
+from cv_pipelines.data.inspection import ImageInfo, scan_images
 from cv_pipelines.data.schema import (
     IGNORE_INDEX,
     SPLITS,
@@ -36,7 +36,7 @@ from cv_pipelines.data.schema import (
     categories_of,
     samples_table,
 )
-from cv_pipelines.errors import BadSampleError, SourceError
+from cv_pipelines.errors import SourceError
 from cv_pipelines.sources.labelled import nothing_usable
 from cv_pipelines.sources.street import draw_street, make_street
 
@@ -187,23 +187,15 @@ def _usable(
     """Look at each image and mask; a frame without a usable mask is dropped, for it has no other target."""
     infos = scan_images(root, [frame.media for frame in frames], quarantine)
     frames = [frame for frame in frames if frame.media in infos]
-
-    def defect(frame: _Frame) -> BadSampleError | None:
-        """Return why a frame cannot be used, or None."""
-        info = infos[frame.media]
-        try:
-            check_mask(root, frame.target, (info.width, info.height), categories)
-        except BadSampleError as error:
-            return error
-        return None
-
+    sizes = [(infos[frame.media].width, infos[frame.media].height) for frame in frames]
+    masks = list(zip([frame.target for frame in frames], sizes, strict=True))
+    defects = scan_masks(root, masks, categories)
     rows: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for frame, error in zip(frames, pool.map(defect, frames), strict=True):
-            if error is None:
-                rows.append(_row(frame, infos[frame.media]))
-            else:
-                quarantine.drop(frame.target, error.reason, f"{error.detail}; frame {frame.media} left out")
+    for frame, error in zip(frames, defects, strict=True):
+        if error is None:
+            rows.append(_row(frame, infos[frame.media]))
+        else:
+            quarantine.drop(frame.target, error.reason, f"{error.detail}; frame {frame.media} left out")
     return rows
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from cv_pipelines.data.images import scan_images
+from cv_pipelines.data.inspection import image_columns, scan_images
 from cv_pipelines.data.schema import (
     Categories,
     Category,
@@ -192,14 +192,11 @@ def _sample_columns(images: list[tuple[str, Usable]], columns: Columns, labelled
     starts = np.searchsorted(pairs // classes, np.arange(1, len(images)))
     ids = [image.sample_id for _, image in images]
     return {
+        **image_columns(image.info for _, image in images),
         "sample_id": ids,
-        "media": [image.info.path for _, image in images],
         "split": [split for split, _ in images],
         "group": ids,
-        "width": [image.info.width for _, image in images],
-        "height": [image.info.height for _, image in images],
         "labels": [part.tolist() for part in np.split(pairs % classes, starts)],
-        "content_hash": [image.info.content_hash for _, image in images],
     }
 
 

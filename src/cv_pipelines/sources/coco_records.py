@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cv_pipelines.data.images import ImageInfo
+from cv_pipelines.data.inspection import ImageInfo
 from cv_pipelines.data.schema import Category, Quarantine
 from cv_pipelines.errors import BadSampleError
 from cv_pipelines.sources.coco_json import (

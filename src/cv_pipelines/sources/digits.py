@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from cv_pipelines.data.images import content_hash
+from cv_pipelines.data.inspection import content_hash
 from cv_pipelines.data.schema import (
     Categories,
     Quarantine,

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from cv_pipelines.data.images import content_hash
+from cv_pipelines.data.inspection import content_hash
 from cv_pipelines.data.schema import (
     Categories,
     Quarantine,

@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cv_pipelines.data.images import content_hash
+from cv_pipelines.data.inspection import content_hash
 from cv_pipelines.data.schema import (
     SAMPLES,
     Categories,

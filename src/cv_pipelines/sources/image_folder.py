@@ -10,13 +10,14 @@ images under ImageNet's terms); its ten class names are known here.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from cv_pipelines.data.images import SUFFIX_FORMATS
+from cv_pipelines.data.inspection import SUFFIX_FORMATS
 from cv_pipelines.data.schema import (
     SPLITS,
     Categories,
@@ -25,10 +26,9 @@ from cv_pipelines.data.schema import (
     Truth,
     annotations_table,
     categories_of,
-    samples_table,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.labelled import LabelledFile, labelled_rows
+from cv_pipelines.sources.labelled import Listing, labelled_samples
 from cv_pipelines.sources.scenes import SHAPES, draw_scene
 from cv_pipelines.sources.tiny_imagenet import read_tiny_imagenet
 
@@ -70,16 +70,14 @@ def read(
     base = _base(root)
     folders = _split_folders(base)
     classes = sorted({path.name for folder in folders.values() for path in _subfolders(folder)})
-    files = [
-        file
-        for split, folder in folders.items()
-        for path in _subfolders(folder)
-        for file in _class_files(root, path, split, classes.index(path.name), quarantine)
-    ]
-    rows = labelled_rows(root, files, quarantine, EXPECTED)
+    listing = Listing()
+    for split, folder in folders.items():
+        for path in _subfolders(folder):
+            _list_class(root, path, split, classes.index(path.name), listing, quarantine)
+    samples = labelled_samples(root, listing, quarantine, EXPECTED)
     names = IMAGENETTE_NAMES | (class_names or {})
     return Tables(
-        samples_table(rows),
+        samples,
         annotations_table([]),
         Categories(labels=categories_of([names.get(name, name) for name in classes], ids=classes)),
         quarantine.table(),
@@ -127,21 +125,25 @@ def _split_folders(base: Path) -> dict[str, Path]:
     return {called.get(name, name): base / name for name in there}
 
 
-def _class_files(
-    root: Path, folder: Path, split: str, label: int, quarantine: Quarantine
-) -> list[LabelledFile]:
-    files: list[LabelledFile] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."):
-        media = path.relative_to(root).as_posix()
-        if path.suffix.lower() in SUFFIX_FORMATS:
-            files.append(LabelledFile(media, media, split, label))
-        else:
-            quarantine.drop(
-                media, "not an image", f"suffix {path.suffix!r}; expected {' '.join(SUFFIX_FORMATS)}"
-            )
-    if not files:
+def _list_class(
+    root: Path, folder: Path, split: str, label: int, listing: Listing, quarantine: Quarantine
+) -> None:
+    """List the images at any depth below a class folder."""
+    media: list[str] = []
+    for place, inner, names in os.walk(folder):
+        inner.sort()
+        prefix = Path(place).relative_to(root).as_posix()
+        for name in names:
+            suffix = os.path.splitext(name)[1]
+            if suffix.lower() in SUFFIX_FORMATS and not name.startswith("."):
+                media.append(f"{prefix}/{name}")
+            elif not name.startswith("."):
+                expected = f"suffix {suffix!r}; expected {' '.join(SUFFIX_FORMATS)}"
+                quarantine.drop(f"{prefix}/{name}", "not an image", expected)
+    media.sort(key=lambda path: path.split("/"))
+    listing.add(media, media, split, label)
+    if not media:
         quarantine.drop(folder.relative_to(root).as_posix(), "empty class folder", "expected images")
-    return files
 
 
 def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128), seed: int = 0) -> Truth:

@@ -23,25 +23,34 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
 from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from cv_pipelines.data.schema import (
+    Box,
     Categories,
     Quarantine,
     Tables,
     Truth,
-    annotations_table,
+    boxes_table,
     categories_of,
-    samples_table,
 )
-from cv_pipelines.errors import BadSampleError, SourceError
-from cv_pipelines.sources.labelled import LabelledFile, first_synonyms, labelled_rows
-from cv_pipelines.sources.pascal_xml import XmlBox, read_boxes, write_boxes
+from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.labelled import (
+    Listing,
+    below,
+    first_synonyms,
+    labelled_samples,
+    names_in,
+    packed_names,
+)
+from cv_pipelines.sources.pascal_xml import BoxFile, XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import SHAPES, draw_scene
 
 EXPECTED = "ILSVRC/Data/CLS-LOC/{train/<synset>/*.JPEG, val/*.JPEG}"
@@ -67,20 +76,22 @@ def read(root: Path, *, labels_from: Literal["auto", "csv", "devkit"] = "auto") 
     files = _Files(root, prefix)
     words = _synset_words(files, quarantine)
     index = {wnid: i for i, wnid in enumerate(words)}
-    entries = _train_entries(files, index, quarantine) + _val_entries(files, labels_from, index, quarantine)
-    rows = labelled_rows(root, entries, quarantine, EXPECTED)
-    boxes = [box for row in rows for box in _box_rows(files, row, index, quarantine)]
+    listing = Listing()
+    _list_train(files, index, listing, quarantine)
+    _list_val(files, labels_from, index, listing, quarantine)
+    samples = labelled_samples(root, listing, quarantine, EXPECTED)
+    boxes = _boxes(files, samples, index, quarantine)
     classes = categories_of(first_synonyms(words), ids=list(words))
     return Tables(
-        samples_table(rows),
-        annotations_table(boxes),
+        samples,
+        boxes,
         Categories(labels=classes, objects=classes),
         quarantine.table(),
         facts={
             "reader": "imagenet",
             "official_split": "train; the official validation images are given as test",
             "licence": "ImageNet terms of access: non-commercial research and education",
-            "images_without_boxes": len(rows) - len({box["sample_id"] for box in boxes}),
+            "images_without_boxes": len(samples) - boxes["sample_id"].nunique(),
         },
     )
 
@@ -157,39 +168,33 @@ def _devkit_classes(files: _Files, quarantine: Quarantine) -> dict[int, tuple[st
     return classes
 
 
-def _train_entries(files: _Files, index: dict[str, int], quarantine: Quarantine) -> list[LabelledFile]:
-    entries: list[LabelledFile] = []
-    for folder in sorted(path for path in (files.images / "train").glob("*") if path.is_dir()):
-        if folder.name not in index:
-            quarantine.drop(files.relative(folder), "unknown class", f"not among {len(index)} synsets")
-            continue
-        entries += [
-            _entry(files, path, "train", index[folder.name]) for path in sorted(folder.glob("*.JPEG"))
-        ]
-    return entries
-
-
-def _val_entries(
-    files: _Files, labels_from: str, index: dict[str, int], quarantine: Quarantine
-) -> list[LabelledFile]:
-    images = sorted((files.images / "val").glob("*.JPEG"))
-    if not images:
-        return []
-    labels = _val_labels(files, labels_from, quarantine)
-    entries: list[LabelledFile] = []
-    for path in images:
-        wnid = labels.get(path.stem)
+def _list_train(files: _Files, index: dict[str, int], listing: Listing, quarantine: Quarantine) -> None:
+    """List the training images, synset by synset."""
+    media = files.relative(files.images / "train")
+    for wnid in names_in(files.images / "train", ""):
+        names = packed_names(files.images / "train" / wnid, ".JPEG")
         if wnid in index:
-            entries.append(_entry(files, path, "test", index[wnid]))
+            ids = below(f"train/{wnid}", pc.utf8_slice_codeunits(names, 0, -5))
+            paths = below(f"{media}/{wnid}", names)
+            listing.add(ids, paths, "train", index[wnid])
+        elif (files.images / "train" / wnid).is_dir():
+            quarantine.drop(f"{media}/{wnid}", "unknown class", f"not among {len(index)} synsets")
+
+
+def _list_val(
+    files: _Files, labels_from: str, index: dict[str, int], listing: Listing, quarantine: Quarantine
+) -> None:
+    """List the validation images whose class is known."""
+    names = names_in(files.images / "val", ".JPEG")
+    labels = _val_labels(files, labels_from, quarantine) if names else {}
+    for name in names:
+        stem, path = name[:-5], files.relative(files.images / "val" / name)
+        wnid = labels.get(stem)
+        if wnid in index:
+            listing.add([f"val/{stem}"], [path], "test", index[wnid])
         else:
             reason = "no label" if wnid is None else "unknown class"
-            quarantine.drop(files.relative(path), reason, f"{wnid}; expected one of {len(index)} synsets")
-    return entries
-
-
-def _entry(files: _Files, path: Path, split: str, label: int) -> LabelledFile:
-    sample_id = path.relative_to(files.images).with_suffix("").as_posix()
-    return LabelledFile(sample_id, files.relative(path), split, label)
+            quarantine.drop(path, reason, f"{wnid}; expected one of {len(index)} synsets")
 
 
 def _val_labels(files: _Files, labels_from: str, quarantine: Quarantine) -> dict[str, str]:
@@ -231,26 +236,31 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
 
 
-def _box_rows(
-    files: _Files, row: dict[str, Any], index: dict[str, int], quarantine: Quarantine
-) -> list[dict[str, Any]]:
-    path = f"{files.prefix}Annotations/CLS-LOC/{row['sample_id']}.xml"
-    try:
-        boxes = read_boxes(files.root, path, (row["width"], row["height"]), quarantine, offset=0)
-    except BadSampleError as error:
-        # Only the validation images officially have a box file each, and only if the archive is unpacked.
-        if error.reason != "missing file" or (row["split"] == "test" and (files.root / path).parent.is_dir()):
-            quarantine.drop(path, error.reason, f"{error.detail}; image kept without boxes")
-        return []
-    rows: list[dict[str, Any]] = []
-    for box in boxes:
-        if box.name not in index:
-            quarantine.drop(path, "unknown class", f"{box.name!r} not among {len(index)} synsets")
-            continue
-        w, h = min(box.w + 1, row["width"] - box.x), min(box.h + 1, row["height"] - box.y)
-        place = {"x": box.x, "y": box.y, "w": w, "h": h, "area": w * h, "difficult": box.difficult}
-        rows.append({"sample_id": row["sample_id"], "category": index[box.name], **place})
-    return rows
+def _boxes(
+    files: _Files, samples: pd.DataFrame, index: dict[str, int], quarantine: Quarantine
+) -> pd.DataFrame:
+    """Read the boxes of all images that have some; only validation images officially have a file each."""
+    folder = files.root / files.prefix / "Annotations/CLS-LOC"
+    wnids = names_in(folder / "train", "")
+    there = {
+        f"train/{wnid}/{name[:-4]}" for wnid in wnids for name in names_in(folder / "train" / wnid, ".xml")
+    }
+    complete = (folder / "val").is_dir()
+    wanted = samples["sample_id"].isin(there) | ((samples["split"] == "test") & complete)
+    some = samples.loc[wanted, ["sample_id", "width", "height"]]
+    rows = list(some.itertuples(index=False, name=None))
+    paths = [f"{files.prefix}Annotations/CLS-LOC/{sample_id}.xml" for sample_id, _, _ in rows]
+    xml: list[BoxFile] = [(path, (w, h)) for path, (_, w, h) in zip(paths, rows, strict=True)]
+    found = read_box_files(files.root, xml, quarantine, offset=0, remark="; image kept without boxes")
+    boxes: list[Box] = []
+    for path, (sample_id, width, height), objects in zip(paths, rows, found, strict=True):
+        for name, x, y, w, h, difficult, _ in objects or []:
+            if name in index:
+                inside = (min(w + 1, width - x), min(h + 1, height - y))
+                boxes.append(Box(sample_id, index[name], x, y, *inside, difficult))
+            else:
+                quarantine.drop(path, "unknown class", f"{name!r} not among {len(index)} synsets")
+    return boxes_table(boxes)
 
 
 def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128), seed: int = 0) -> Truth:

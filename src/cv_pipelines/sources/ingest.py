@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cv_pipelines.config import SourceConfig
+from cv_pipelines.data.parallel import running_on
 from cv_pipelines.data.schema import Categories, Tables
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources import reader
@@ -44,8 +46,24 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
     known = read_stamp(store) or {}
     tables = load_tables(store) if known | facts == known else None
     if tables is None or sorted(tables.arrays) != known.get("arrays"):
-        tables = reader(config.reader).read(root, **config.options)
+        tables = read_tables(config, root)
     return tables, facts | {"arrays": sorted(tables.arrays)}
+
+
+def read_tables(config: SourceConfig, root: Path | None) -> Tables:
+    """Read a source from `root` with its options, on its engine.
+
+    Raises:
+        SourceError: nothing usable lies there.
+    """
+    collects = gc.isenabled()
+    gc.disable()  # of the millions of small objects that a reader makes none is part of a cycle
+    try:
+        with running_on(config.engine):
+            return reader(config.reader).read(root, **config.options)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def draw_sample(config: SourceConfig, root: Path) -> None:

@@ -21,10 +21,9 @@ from cv_pipelines.data.schema import (
     Truth,
     annotations_table,
     categories_of,
-    samples_table,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.labelled import LabelledFile, labelled_rows
+from cv_pipelines.sources.labelled import Listing, labelled_samples, names_in
 
 EXPECTED = "att_faces/s<number>/<number>.pgm"
 PORTRAITS = 10
@@ -49,20 +48,16 @@ def read(root: Path, *, group: Literal["image", "subject"] = "image") -> Tables:
     if not people:
         raise SourceError(f"{root}: expected {EXPECTED}")
     quarantine = Quarantine()
-    files = [
-        LabelledFile(
-            sample_id=f"{person.name}/{path.stem}",
-            media=path.relative_to(root).as_posix(),
-            split="train",
-            label=label,
-            group=person.name if group == "subject" else "",
-        )
-        for label, person in enumerate(people)
-        for path in _portraits(root, person, quarantine)
-    ]
-    rows = labelled_rows(root, files, quarantine, EXPECTED)
+    files = Listing()
+    for label, person in enumerate(people):
+        names = _portraits(root, person, quarantine)
+        ids = [f"{person.name}/{name.removesuffix('.pgm')}" for name in names]
+        folder = person.relative_to(root).as_posix()
+        kept_together = person.name if group == "subject" else ""
+        files.add(ids, [f"{folder}/{name}" for name in names], "train", label, kept_together)
+    samples = labelled_samples(root, files, quarantine, EXPECTED)
     return Tables(
-        samples_table(rows),
+        samples,
         annotations_table([]),
         Categories(labels=categories_of([person.name for person in people])),
         quarantine.table(),
@@ -75,11 +70,12 @@ def read(root: Path, *, group: Literal["image", "subject"] = "image") -> Tables:
     )
 
 
-def _portraits(root: Path, person: Path, quarantine: Quarantine) -> list[Path]:
-    found = list(person.glob("*.pgm"))
+def _portraits(root: Path, person: Path, quarantine: Quarantine) -> list[str]:
+    """List a person's files in the order of their numbers."""
+    found = names_in(person, ".pgm")
     if not found:
         quarantine.drop(person.relative_to(root).as_posix(), "empty class folder", "expected *.pgm")
-    return sorted(found, key=lambda path: (len(path.stem), path.stem))
+    return sorted(found, key=lambda name: (len(name), name))
 
 
 def write_sample(root: Path, *, n: int = 80, size: tuple[int, int] = (92, 112), seed: int = 0) -> Truth:

@@ -12,6 +12,7 @@ Citation: Parkhi, Vedaldi, Zisserman, Jawahar: Cats and Dogs, CVPR 2012.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,19 +20,22 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from cv_pipelines.data.images import ImageInfo, check_mask, scan_images
+from cv_pipelines.data.images import scan_masks
+from cv_pipelines.data.inspection import ImageInfo, scan_images
 from cv_pipelines.data.schema import (
     IGNORE_INDEX,
+    Box,
     Categories,
     Quarantine,
     Tables,
     Truth,
-    annotations_table,
+    boxes_table,
     categories_of,
     samples_table,
 )
-from cv_pipelines.errors import BadSampleError, SourceError
-from cv_pipelines.sources.pascal_xml import XmlBox, read_boxes, write_boxes
+from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.labelled import names_in
+from cv_pipelines.sources.pascal_xml import XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import Scene, draw_scene
 
 BREEDS = (
@@ -88,17 +92,16 @@ def read(
     images = scan_images(root, [f"images/{stem}.jpg" for stem in lists], quarantine)
     if not images:
         raise SourceError(f"{root / 'images'}: none of {len(lists)} listed images is usable")
+    targets = _targets(root, images.values(), categories, quarantine)
+    heads = _heads(root, images.values(), quarantine)
     samples: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
     for info in images.values():
         stem = Path(info.path).stem
         split, breed = lists[stem]
         label = breed if labels == "breed" else _species(breed)
-        target = _target(root, info, categories, quarantine)
-        samples.append(_sample_row(info, split, target, label))
-        annotations += _heads(root, info, quarantine)
-    facts = _facts(lists, samples, annotations)
-    tables = samples_table(samples), annotations_table(annotations)
+        samples.append(_sample_row(info, split, targets.get(stem), label))
+    facts = _facts(lists, samples, heads)
+    tables = samples_table(samples), boxes_table(heads)
     return Tables(*tables, categories, quarantine.table(), facts=facts)
 
 
@@ -143,34 +146,34 @@ def _list_splits(root: Path, quarantine: Quarantine) -> dict[str, tuple[str, int
     return found
 
 
-def _target(root: Path, info: ImageInfo, categories: Categories, quarantine: Quarantine) -> str | None:
-    path = f"annotations/trimaps/{Path(info.path).stem}.png"
-    try:
-        check_mask(root, path, (info.width, info.height), categories)
-    except BadSampleError as error:
-        quarantine.drop(path, error.reason, error.detail)
-        return None
-    return path
+def _targets(
+    root: Path, images: Iterable[ImageInfo], categories: Categories, quarantine: Quarantine
+) -> dict[str, str]:
+    """Give the usable trimaps by image name."""
+    stems = {Path(info.path).stem: (info.width, info.height) for info in images}
+    masks = [(f"annotations/trimaps/{stem}.png", size) for stem, size in stems.items()]
+    targets: dict[str, str] = {}
+    for stem, (path, _), error in zip(stems, masks, scan_masks(root, masks, categories), strict=True):
+        if error is None:
+            targets[stem] = path
+        else:
+            quarantine.drop(path, error.reason, error.detail)
+    return targets
 
 
-def _heads(root: Path, info: ImageInfo, quarantine: Quarantine) -> list[dict[str, Any]]:
-    path = f"annotations/xmls/{Path(info.path).stem}.xml"
-    if not (root / path).is_file():
-        return []
-    try:
-        boxes = read_boxes(root, path, (info.width, info.height), quarantine)
-    except BadSampleError as error:
-        quarantine.drop(path, error.reason, error.detail)
-        return []
-    rows = []
-    for box in boxes:
-        if box.name not in SPECIES:
-            quarantine.drop(path, "unknown class", f"{box.name!r} is neither cat nor dog")
-            continue
-        place = {"x": box.x, "y": box.y, "w": box.w, "h": box.h, "area": box.w * box.h}
-        row = {"sample_id": Path(info.path).stem, "category": SPECIES.index(box.name), **place}
-        rows.append({**row, "difficult": box.difficult})
-    return rows
+def _heads(root: Path, images: Iterable[ImageInfo], quarantine: Quarantine) -> list[Box]:
+    """Read the head boxes of the images that have a file of them."""
+    there = set(names_in(root / "annotations/xmls", ".xml"))
+    boxed = [info for info in images if f"{Path(info.path).stem}.xml" in there]
+    files = [(f"annotations/xmls/{Path(info.path).stem}.xml", (info.width, info.height)) for info in boxed]
+    heads: list[Box] = []
+    for (path, _), found in zip(files, read_box_files(root, files, quarantine), strict=True):
+        for name, x, y, w, h, difficult, _ in found or []:
+            if name in SPECIES:
+                heads.append(Box(Path(path).stem, SPECIES.index(name), x, y, w, h, difficult))
+            else:
+                quarantine.drop(path, "unknown class", f"{name!r} is neither cat nor dog")
+    return heads
 
 
 def _sample_row(info: ImageInfo, split: str, target: str | None, label: int) -> dict[str, Any]:
@@ -181,9 +184,9 @@ def _sample_row(info: ImageInfo, split: str, target: str | None, label: int) -> 
 
 
 def _facts(
-    lists: dict[str, tuple[str, int]], samples: list[dict[str, Any]], annotations: list[dict[str, Any]]
+    lists: dict[str, tuple[str, int]], samples: list[dict[str, Any]], heads: list[Box]
 ) -> dict[str, Any]:
-    boxed = {row["sample_id"] for row in annotations}
+    boxed = {head.sample_id for head in heads}
     return {
         "reader": "oxford_pets",
         "official_split": "trainval is given as train; test",

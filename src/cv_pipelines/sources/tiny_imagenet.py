@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from cv_pipelines.data.schema import (
+    Box,
     Categories,
     Quarantine,
     Tables,
-    annotations_table,
+    boxes_table,
     categories_of,
-    samples_table,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.labelled import LabelledFile, first_synonyms, labelled_rows
+from cv_pipelines.sources.labelled import Listing, first_synonyms, labelled_samples, names_in
 
 EXPECTED = "wnids.txt, train/<wnid>/images/*.JPEG and val/{images/*.JPEG, val_annotations.txt}"
 
@@ -50,20 +50,23 @@ def read_tiny_imagenet(root: Path, class_names: dict[str, str]) -> Tables:
     index = {wnid: i for i, wnid in enumerate(wnids)}
     tree = _Tree(root, base, index, quarantine)
     corners: dict[str, list[str]] = {}
-    files = [*tree.train(corners), *tree.val(corners)]
-    rows = labelled_rows(root, files, quarantine, EXPECTED)
-    boxes = [box for row in rows for box in tree.boxes(row, corners.get(row["media"]))]
+    listing = Listing()
+    tree.list_train(listing, corners)
+    tree.list_val(listing, corners)
+    samples = labelled_samples(root, listing, quarantine, EXPECTED)
+    rows = samples[["sample_id", "media", "width", "height", "labels"]].to_dict("records")
+    boxes = boxes_table([box for row in rows for box in tree.boxes(row, corners.get(row["media"]))])
     classes = categories_of(first_synonyms({wnid: words.get(wnid, wnid) for wnid in wnids}), ids=wnids)
     return Tables(
-        samples_table(rows),
-        annotations_table(boxes),
+        samples,
+        boxes,
         Categories(labels=classes, objects=classes),
         quarantine.table(),
         facts={
             "reader": "image_folder",
             "official_split": "train; val is given as test (test has no public labels)",
             "licence": "ImageNet terms of access: non-commercial research and education",
-            "images_without_boxes": len(rows) - len({box["sample_id"] for box in boxes}),
+            "images_without_boxes": len(samples) - boxes["sample_id"].nunique(),
         },
     )
 
@@ -83,7 +86,7 @@ class _Tree:
     def __init__(self, root: Path, base: Path, index: dict[str, int], quarantine: Quarantine) -> None:
         self.root, self.base, self.index, self.quarantine = root, base, index, quarantine
 
-    def train(self, corners: dict[str, list[str]]) -> Iterator[LabelledFile]:
+    def list_train(self, listing: Listing, corners: dict[str, list[str]]) -> None:
         """List the training images with class and box."""
         folders = (self.base / "train").iterdir() if (self.base / "train").is_dir() else []
         for folder in sorted(path for path in folders if path.is_dir()):
@@ -93,15 +96,14 @@ class _Tree:
                 continue
             for name, values in self._records(folder / f"{wnid}_boxes.txt", fields=4):
                 corners[self._relative(folder / "images" / name)] = values
-            for path in sorted((folder / "images").glob("*.JPEG")):
-                yield self._file(path, "train", wnid)
+            for name in names_in(folder / "images", ".JPEG"):
+                self._add(listing, folder / "images" / name, "train", wnid)
 
-    def val(self, corners: dict[str, list[str]]) -> Iterator[LabelledFile]:
+    def list_val(self, listing: Listing, corners: dict[str, list[str]]) -> None:
         """List the validation images with class and box."""
         folder = self.base / "val"
         records = dict(self._records(folder / "val_annotations.txt", fields=5))
-        images = {path.name for path in (folder / "images").glob("*.JPEG")}
-        for name in sorted(images | set(records)):
+        for name in sorted({*names_in(folder / "images", ".JPEG"), *records}):
             path = self._relative(folder / "images" / name)
             if name not in records:
                 self.quarantine.drop(path, "no label", "not in val_annotations.txt")
@@ -111,13 +113,13 @@ class _Tree:
                 self.quarantine.drop(path, "unknown class", f"{wnid!r} not in wnids.txt")
                 continue
             corners[path] = values
-            yield self._file(folder / "images" / name, "test", wnid)
+            self._add(listing, folder / "images" / name, "test", wnid)
 
-    def _file(self, path: Path, split: str, wnid: str) -> LabelledFile:
+    def _add(self, listing: Listing, path: Path, split: str, wnid: str) -> None:
         sample_id = path.relative_to(self.base).as_posix()
-        return LabelledFile(sample_id, self._relative(path), split, self.index[wnid])
+        listing.add([sample_id], [self._relative(path)], split, self.index[wnid])
 
-    def boxes(self, row: dict[str, Any], values: list[str] | None) -> Iterator[dict[str, Any]]:
+    def boxes(self, row: dict[str, Any], values: list[str] | None) -> Iterator[Box]:
         """Yield the box of an image, if it has one that can be used."""
         if values is None:
             return
@@ -134,8 +136,7 @@ class _Tree:
             return
         if (right, bottom) != (x2 + 1, y2 + 1):
             self.quarantine.repair(row["media"], "box outside image", f"corners {values} cut to the image")
-        place = {"x": x1, "y": y1, "w": right - x1, "h": bottom - y1, "area": (right - x1) * (bottom - y1)}
-        yield {"sample_id": row["sample_id"], "category": row["labels"][0], **place}
+        yield Box(row["sample_id"], row["labels"][0], x1, y1, right - x1, bottom - y1)
 
     def _records(self, path: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
         """Yield (file name, other fields) of a tab separated list."""

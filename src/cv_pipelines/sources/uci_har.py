@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cv_pipelines.data.images import content_hash
+from cv_pipelines.data.inspection import content_hash
 from cv_pipelines.data.schema import (
     Categories,
     Quarantine,

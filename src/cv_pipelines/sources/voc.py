@@ -11,7 +11,9 @@ IJCV 88(2), 2010.
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,19 +22,23 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_dilation
 
-from cv_pipelines.data.images import ImageInfo, check_mask, inspect_image, scan_images
+from cv_pipelines.data.images import scan_masks
+from cv_pipelines.data.inspection import ImageInfo, image_columns, inspect_image, scan_images
+from cv_pipelines.data.parallel import in_parallel
 from cv_pipelines.data.schema import (
     IGNORE_INDEX,
+    Box,
     Categories,
     Quarantine,
     Tables,
     Truth,
-    annotations_table,
+    boxes_table,
     categories_of,
-    samples_table,
+    samples_frame,
 )
 from cv_pipelines.errors import BadSampleError, SourceError
-from cv_pipelines.sources.pascal_xml import XmlBox, read_boxes, write_boxes
+from cv_pipelines.sources.labelled import names_in
+from cv_pipelines.sources.pascal_xml import XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import SHAPES, Scene, draw_scene
 
 CLASSES = (
@@ -58,6 +64,8 @@ CLASSES = (
     "tvmonitor",
 )
 """The official class names in official order; mask value k + 1 is class k."""
+
+NUMBERS = {name: index for index, name in enumerate(CLASSES)}
 
 SAMPLE_CLASSES = ("bus", "tvmonitor", "aeroplane", "bicycle", "bird", "person")
 """What `write_sample` calls the six drawn shapes, in the order of `scenes.SHAPES`."""
@@ -105,23 +113,29 @@ def read(root: Path, *, year: int = 2012, task: Task = "main") -> Tables:
     quarantine = Quarantine()
     release = _Release(root, _release_folder(root, year), task, _categories(), quarantine)
     lists = _list_splits(release, year)
-    images = scan_images(root, [f"{release.folder}/JPEGImages/{stem}.jpg" for stem in lists], quarantine)
-    samples: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for info in images.values():
-        stem = Path(info.path).stem
-        boxes, target = _boxes(release, info), _target(release, info)
-        if (boxes is None and task == "main") or (target is None and task == "segmentation"):
-            continue
-        rows = _annotation_rows(release, info, boxes or [])
-        annotations += rows
-        labels = sorted({row["category"] for row in rows})
-        samples.append(_sample_row(info, lists[stem], target, labels))
-    if not samples:
+    stems = {f"{release.folder}/JPEGImages/{stem}.jpg": stem for stem in lists}
+    infos = {stems[path]: info for path, info in scan_images(root, stems, quarantine).items()}
+    objects, targets = _objects(release, infos), _targets(release, infos)
+    needed: Container[str] = targets if task == "segmentation" else objects
+    infos = {stem: info for stem, info in infos.items() if stem in needed}
+    boxes = _boxes(release, infos, objects)
+    labels: dict[str, set[int]] = {stem: set() for stem in infos}
+    for box in boxes:
+        labels[box.sample_id].add(box.category)
+    if not infos:
         raise SourceError(f"{root / release.folder}: none of {len(lists)} listed images is usable")
-    frame = samples_table(samples)
-    facts = _facts(year, task, lists, int(frame["target"].isna().sum()))
-    return Tables(frame, annotations_table(annotations), release.categories, quarantine.table(), facts=facts)
+    samples = samples_frame(
+        {
+            **image_columns(infos.values()),
+            "sample_id": list(infos),
+            "group": list(infos),
+            "target": [targets.get(stem) for stem in infos],
+            "split": [lists[stem] for stem in infos],
+            "labels": [sorted(labels[stem]) for stem in infos],
+        }
+    )
+    facts = _facts(year, task, lists, int(samples["target"].isna().sum()))
+    return Tables(samples, boxes_table(boxes), release.categories, quarantine.table(), facts=facts)
 
 
 def _release_folder(root: Path, year: int) -> str:
@@ -169,73 +183,78 @@ def _list_splits(release: _Release, year: int) -> dict[str, str]:
     return found
 
 
-def _boxes(release: _Release, info: ImageInfo) -> list[XmlBox] | None:
-    path = f"{release.folder}/Annotations/{Path(info.path).stem}.xml"
-    try:
-        boxes = read_boxes(release.root, path, (info.width, info.height), release.quarantine)
-    except BadSampleError as error:
-        release.quarantine.drop(path, error.reason, error.detail)
-        return None
-    for box in boxes:
-        if box.name not in CLASSES:
-            release.quarantine.drop(path, "unknown class", f"{box.name!r} is none of the 20 classes")
-    return [box for box in boxes if box.name in CLASSES]
+def _objects(release: _Release, infos: Mapping[str, ImageInfo]) -> dict[str, list[XmlBox]]:
+    """Read the objects of known classes of every image that has a usable XML."""
+    folder, quarantine = f"{release.folder}/Annotations", release.quarantine
+    files = [(f"{folder}/{stem}.xml", (info.width, info.height)) for stem, info in infos.items()]
+    found: dict[str, list[XmlBox]] = {}
+    results = read_box_files(release.root, files, quarantine)
+    for stem, (path, _), boxes in zip(infos, files, results, strict=True):
+        if boxes is None:
+            continue
+        found[stem] = [box for box in boxes if box.name in NUMBERS]
+        for box in boxes:
+            if box.name not in NUMBERS:
+                quarantine.drop(path, "unknown class", f"{box.name!r} is none of the 20 classes")
+    return found
 
 
-def _target(release: _Release, info: ImageInfo) -> str | None:
-    path = f"{release.folder}/SegmentationClass/{Path(info.path).stem}.png"
-    if release.task == "main" and not (release.root / path).is_file():
-        return None
-    try:
-        check_mask(release.root, path, (info.width, info.height), release.categories)
-    except BadSampleError as error:
-        release.quarantine.drop(path, error.reason, error.detail)
-        return None
-    return path
+def _targets(release: _Release, infos: Mapping[str, ImageInfo]) -> dict[str, str]:
+    """Give the usable class masks by image name; for the main task an image need not have one."""
+    folder = f"{release.folder}/SegmentationClass"
+    there = set(names_in(release.root / folder, ".png"))
+    some = [stem for stem in infos if release.task == "segmentation" or f"{stem}.png" in there]
+    masks = [(f"{folder}/{stem}.png", (infos[stem].width, infos[stem].height)) for stem in some]
+    targets: dict[str, str] = {}
+    defects = scan_masks(release.root, masks, release.categories)
+    for stem, (path, _), error in zip(some, masks, defects, strict=True):
+        if error is None:
+            targets[stem] = path
+        else:
+            release.quarantine.drop(path, error.reason, error.detail)
+    return targets
 
 
-def _annotation_rows(release: _Release, info: ImageInfo, boxes: list[XmlBox]) -> list[dict[str, Any]]:
-    masks = _object_masks(release, info, boxes)
+def _boxes(
+    release: _Release, infos: Mapping[str, ImageInfo], objects: Mapping[str, list[XmlBox]]
+) -> list[Box]:
+    """Give the objects of the images, with their masks where there are any."""
+    folder = f"{release.folder}/SegmentationObject"
+    there = set(names_in(release.root / folder, ".png"))
+    masked = [stem for stem in infos if objects.get(stem) and f"{stem}.png" in there]
+    asked = [(f"{folder}/{stem}.png", infos[stem], [box.number for box in objects[stem]]) for stem in masked]
+    results = in_parallel(partial(_object_masks, release.root), asked, "Reading object masks")
+    masks: dict[str, dict[int, str]] = {}
+    for stem, (path, *_), found in zip(masked, asked, results, strict=True):
+        if isinstance(found, BadSampleError):
+            release.quarantine.drop(path, found.reason, found.detail)
+        else:
+            masks[stem] = found
     return [
-        {
-            "sample_id": Path(info.path).stem,
-            "category": CLASSES.index(box.name),
-            **{"x": box.x, "y": box.y, "w": box.w, "h": box.h, "area": box.w * box.h},
-            "difficult": box.difficult,
-            "segmentation": masks.get(box.number),
-        }
-        for box in boxes
+        Box(stem, NUMBERS[name], x, y, w, h, difficult, masks.get(stem, {}).get(number))
+        for stem in infos
+        for name, x, y, w, h, difficult, number in objects.get(stem, [])
     ]
 
 
-def _object_masks(release: _Release, info: ImageInfo, boxes: list[XmlBox]) -> dict[int, str]:
+def _object_masks(root: Path, asked: tuple[str, ImageInfo, list[int]]) -> dict[int, str] | BadSampleError:
     """Give the COCO RLE (JSON text) of every object that has pixels; value k is the XML's k-th object."""
-    path = f"{release.folder}/SegmentationObject/{Path(info.path).stem}.png"
-    if not boxes or not (release.root / path).is_file():
-        return {}
+    path, info, numbers = asked
     try:
-        found = inspect_image(release.root, path)
-        if (found.width, found.height, found.mode in {"P", "L"}) != (info.width, info.height, True):
-            detail = f"{found.width}×{found.height} {found.mode}; expected {info.width}×{info.height} P"
-            raise BadSampleError("mask of another size or mode", detail)
+        found = inspect_image(root, path)
     except BadSampleError as error:
-        release.quarantine.drop(path, error.reason, error.detail)
-        return {}
-    with Image.open(release.root / path) as image:
-        numbers = np.asarray(image)
-    return {box.number: _rle(numbers == box.number) for box in boxes if (numbers == box.number).any()}
+        return error
+    if (found.width, found.height, found.mode in {"P", "L"}) != (info.width, info.height, True):
+        detail = f"{found.width}×{found.height} {found.mode}; expected {info.width}×{info.height} P"
+        return BadSampleError("mask of another size or mode", detail)
+    with Image.open(root / path) as image:
+        values = np.asarray(image)
+    return {number: _rle(values == number) for number in numbers if (values == number).any()}
 
 
 def _rle(mask: np.ndarray) -> str:
     packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return json.dumps({"size": list(mask.shape), "counts": packed["counts"].decode("ascii")})
-
-
-def _sample_row(info: ImageInfo, split: str, target: str | None, labels: list[int]) -> dict[str, Any]:
-    stem = Path(info.path).stem
-    place = {"sample_id": stem, "media": info.path, "target": target, "split": split, "group": stem}
-    size = {"width": info.width, "height": info.height}
-    return {**place, **size, "labels": labels, "content_hash": info.content_hash}
 
 
 def _facts(year: int, task: Task, lists: dict[str, str], without_mask: int) -> dict[str, Any]:

@@ -94,6 +94,16 @@ class FiniteGuard(L.Callback):
             )
 
 
+class ValidateLast(L.Callback):
+    """Validates after the last epoch, which is often the best, also where `validate_every` passes it over."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Ask for a validation of every epoch once the last one starts."""
+        del pl_module
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+
 class EpochLog(L.Callback):
     """Says in about ten lines a training how it goes."""
 

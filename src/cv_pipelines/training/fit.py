@@ -30,7 +30,7 @@ from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
-from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed
+from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 
 logger = logging.getLogger(__name__)
@@ -160,6 +160,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
         history,
         StepSeed(history.seed),
         FiniteGuard(),
+        ValidateLast(),
         EpochLog(title, task.monitor),
     ]
     callbacks += [EMAWeightAveraging(decay=train.ema)] if train.ema else []
