@@ -1,13 +1,15 @@
 """Image files as they come: sound, damaged, mislabelled; and masks through their lookup."""
 
 import hashlib
+import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from cv_pipelines.data.images import check_mask, read_mask, read_rgb
-from cv_pipelines.data.inspection import content_hash, inspect_image, scan_images
+from cv_pipelines.data.inspection import content_hash, inspect_image, scan_columns, scan_images
 from cv_pipelines.data.schema import Categories, Quarantine
 from cv_pipelines.errors import BadSampleError
 
@@ -56,6 +58,28 @@ def test_a_defect_has_its_reason(root, name, reason, detail):
     assert error.value.reason == reason
     assert detail in error.value.detail
     assert str(error.value).startswith(reason)
+
+
+def test_a_pipe_is_not_waited_for(root):
+    os.mkfifo(root / "pipe.jpg")
+    with pytest.raises(BadSampleError, match="not a regular file"):
+        inspect_image(root, "pipe.jpg")
+
+
+def test_a_bomb_is_not_unpacked(root, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(BadSampleError, match="too many pixels"):
+        inspect_image(root, "good.png")
+
+
+def test_columns_say_the_same_as_single_files(root):
+    names = sorted(p.name for p in root.iterdir())
+    found = scan_columns(root, pa.chunked_array([names[:5], names[5:]]), Quarantine())
+    infos = scan_images(root, names, Quarantine())
+    kept = [names[row] for row in found.row]
+    assert kept == list(infos)
+    columns = zip(found.width.tolist(), found.height.tolist(), found.content_hash.to_pylist(), strict=True)
+    assert list(columns) == [(i.width, i.height, i.content_hash) for i in infos.values()]
 
 
 def test_a_scan_drops_repairs_and_keeps(root):

@@ -252,6 +252,17 @@ def test_residual_embedding_is_what_the_head_sees():
         assert torch.allclose(model.head[-1](model.embed(x)), model(x), atol=1e-6)
 
 
+def test_residual_stages_may_have_blocks_of_their_own():
+    build = builder("residual_cnn")
+    assert len(build(1, CLASSES, channels=[4, 8], blocks=2).state_dict()) == len(
+        build(1, CLASSES, channels=[4, 8], blocks=[2, 2]).state_dict()
+    )
+    deeper = build(1, CLASSES, channels=[4, 8], blocks=[1, 3])
+    assert deeper(torch.randn(2, 1, 16, 16)).shape == (2, CLASSES)
+    with pytest.raises(ValueError, match="3 numbers for 2 stages"):
+        build(1, CLASSES, channels=[4, 8], blocks=[1, 1, 1])
+
+
 def test_autoencoder_and_classifier_share_the_encoder():
     one = builder("conv_autoencoder")(1, 0, channels=[4, 8], blocks=1).encoder.state_dict()
     two = builder("residual_cnn")(1, CLASSES, channels=[4, 8], blocks=1).encoder.state_dict()

@@ -53,6 +53,21 @@ def test_split_names(tmp_path, folders, splits):
     assert image_folder.read(tmp_path).samples.split.tolist() == splits
 
 
+def test_names_that_are_no_text_are_told(tmp_path):
+    put(tmp_path / "train/a/one.jpg")
+    put(Path(os.fsdecode(os.fsencode(tmp_path) + b"/train/a/two\xff.jpg")))
+    tables = image_folder.read(tmp_path)
+    assert tables.samples.media.tolist() == ["train/a/one.jpg"]
+    assert defects(tables) == {("train/a/two\\udcff.jpg", "unreadable file name")}
+
+
+def test_any_depth_is_listed_in_the_order_of_paths(tmp_path):
+    for name in ("b.jpg", "a/z.jpg", "a-1.jpg", "a/b/c.jpg"):
+        put(tmp_path / "train/k" / name)
+    names = [media.removeprefix("train/k/") for media in image_folder.read(tmp_path).samples.media]
+    assert names == ["a/b/c.jpg", "a/z.jpg", "a-1.jpg", "b.jpg"]
+
+
 def test_a_class_may_be_called_train(tmp_path):
     put(tmp_path / "car/a.jpg", 1)
     put(tmp_path / "train/a.jpg", 2)

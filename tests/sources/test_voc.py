@@ -140,6 +140,24 @@ def test_bad_xml_drops_the_sample_unless_the_mask_is_the_point(tmp_path, content
     assert (len(tables.samples), len(tables.annotations), len(tables.quarantine)) == (1, 0, 1)
 
 
+def test_comments_and_the_order_of_fields_do_not_matter(tmp_path):
+    top = make(tmp_path, [])
+    box = "<!-- c --><bndbox><ymax>9</ymax><xmax>9</xmax><!-- c --><ymin>1</ymin><xmin>1</xmin></bndbox>"
+    text = f"<object><difficult>1</difficult>{box}<name> cat </name></object>"
+    (top / "Annotations/a.xml").write_text(f"<annotation>{text}</annotation>")
+    rows = voc.read(tmp_path).annotations
+    assert rows[["category", "x", "y", "w", "h", "difficult"]].to_numpy().tolist() == [[7, 0, 0, 9, 9, True]]
+
+
+def test_entities_that_grow_without_bound_are_a_defect(tmp_path):
+    top = make(tmp_path, [])
+    entities = "".join(f'<!ENTITY e{k} "{f"&e{k - 1};" * 10 if k else "ha"}">' for k in range(9))
+    text = f"<!DOCTYPE a [{entities}]><annotation><object><name>&e8;</name></object></annotation>"
+    (top / "Annotations/a.xml").write_text(text)
+    with pytest.raises(SourceError, match="none of 1 listed images"):
+        voc.read(tmp_path)
+
+
 def test_list_oddities(tmp_path):
     top = make(tmp_path, [])
     (top / "ImageSets/Main/train.txt").write_text("a\n\nb c d\n../x\ngone\n")

@@ -114,6 +114,12 @@ def test_early_stopping_ends_the_training(image_source, experiment, tmp_path):
     assert history["epoch"].max() < 8
 
 
+def test_the_last_epoch_is_validated_whatever_the_interval(image_source, experiment, tmp_path):
+    config = experiment("classification", train={"epochs": 3, "validate_every": 2})
+    _, history = fit(Job("toy", config, image_source, tmp_path))
+    assert history.loc[history["name"] == "val_accuracy", "epoch"].tolist() == [1, 2]
+
+
 def test_the_last_weights_may_be_selected(image_source, experiment, tmp_path):
     config = experiment("classification", train={"select": "last", "epochs": 3})
     checkpoint = fit(Job("toy", config, image_source, tmp_path / "fit"))[0][0]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -106,6 +106,17 @@ class Inspected(NamedTuple):
     width: np.ndarray
     height: np.ndarray
     content_hash: pa.Array
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Whether a value is text that can be saved: names on disk and in JSON may hold halves of characters."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def scan_images(root: Path, paths: Iterable[str], quarantine: Quarantine) -> dict[str, ImageInfo]:

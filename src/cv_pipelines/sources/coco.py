@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from cv_pipelines.data.inspection import image_columns, scan_images
+from cv_pipelines.data.inspection import image_columns, is_text, scan_images
 from cv_pipelines.data.schema import (
     Categories,
     Category,
@@ -25,7 +25,7 @@ from cv_pipelines.data.schema import (
     samples_frame,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, is_text, read_lists
+from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, read_lists
 from cv_pipelines.sources.coco_records import Adder, Kind, Part, Usable
 from cv_pipelines.sources.coco_sample import write_sample
 

@@ -167,17 +167,6 @@ def _sound_polygons(text: bytes) -> bool:
     return True
 
 
-def is_text(value: Any) -> TypeGuard[str]:
-    """Whether a value is text that can be saved: Python's JSON reader lets halves of characters pass."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode("utf8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def is_id(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer of 64 bits."""
     return isinstance(value, int) and -(2**63) <= value < 2**63

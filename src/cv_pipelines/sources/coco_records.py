@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cv_pipelines.data.inspection import ImageInfo
+from cv_pipelines.data.inspection import ImageInfo, is_text
 from cv_pipelines.data.schema import Category, Quarantine
 from cv_pipelines.errors import BadSampleError
 from cv_pipelines.sources.coco_json import (
@@ -22,7 +22,6 @@ from cv_pipelines.sources.coco_json import (
     chunk_of,
     finite,
     is_id,
-    is_text,
 )
 
 Kind = Literal["instances", "keypoints", "captions"]

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cv_pipelines.data.inspection import SUFFIX_FORMATS
+from cv_pipelines.data.inspection import SUFFIX_FORMATS, is_text
 from cv_pipelines.data.schema import (
     SPLITS,
     Categories,
@@ -133,11 +133,13 @@ def _list_class(
     for place, inner, names in os.walk(folder):
         inner.sort()
         prefix = Path(place).relative_to(root).as_posix()
-        for name in names:
+        for name in (name for name in names if not name.startswith(".")):
             suffix = os.path.splitext(name)[1]
-            if suffix.lower() in SUFFIX_FORMATS and not name.startswith("."):
+            if not is_text(name):
+                quarantine.drop(f"{prefix}/{name}", "unreadable file name", "expected UTF-8")
+            elif suffix.lower() in SUFFIX_FORMATS:
                 media.append(f"{prefix}/{name}")
-            elif not name.startswith("."):
+            else:
                 expected = f"suffix {suffix!r}; expected {' '.join(SUFFIX_FORMATS)}"
                 quarantine.drop(f"{prefix}/{name}", "not an image", expected)
     media.sort(key=lambda path: path.split("/"))
