@@ -204,9 +204,10 @@ def test_flat_keeps_every_leaf_under_its_path(values):
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from cv_pipelines.hooks import ExperimentHooks
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 hooks = ExperimentHooks()
 hooks.project = Path(sys.argv[1])
 hooks.tracking = {"tracking_uri": "sqlite:///mlflow.db", "experiment": sys.argv[2]}
