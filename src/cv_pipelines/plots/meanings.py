@@ -68,12 +68,13 @@ _CONTRACT = {
     "split": "the part of it that was scored; training never saw it",
     "n": "how many samples were scored",
     "protocol": "the rules by which the score is computed",
+    "flip": "whether predictions are averaged with those of the mirrored image",
+    "scales": "the image sizes that predictions are averaged over",
+    "shared_with_other_splits": "groups or contents that other splits have too",
     "classes": "what could be predicted, in index order",
     "backend": "the code that computed the score",
     "image_size": "the size in pixels that the model saw",
     "difficult": "what happened to objects marked as difficult",
-    "validation": "how samples for choosing the model were set apart",
-    "leakage": "what the official splits are known to share",
     "embedder": "the network in whose features images are compared",
 }
 
