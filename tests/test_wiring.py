@@ -27,7 +27,9 @@ TAGS = {
     "read_source": {"ingest"},
     "split_samples": {"prepare"},
     "compute_statistics": {"prepare"},
+    "measure_samples": {"prepare"},
     "report_source": {"prepare"},
+    "enforce_limits": {"prepare"},
     "train_model": {"train", "gpu"},
     "predict": {"evaluate", "gpu"},
     "score": {"evaluate"},
@@ -85,7 +87,7 @@ def test_the_tour_shows_every_task():
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_an_experiment_runs_from_raw_files_to_its_report(name):
     pipeline, experiment = PIPELINES[name], EXPERIMENTS[name]
-    stages = {"read_source", "split_samples", "compute_statistics", "report_source"}
+    stages = {"read_source", "split_samples", "compute_statistics", "report_source", "enforce_limits"}
     ran = {node.name for node in pipeline.nodes}
     assert {f"{experiment.source}.{stage}" for stage in stages} <= ran
     assert {f"{name}.{stage}" for stage in ("train_model", "predict", "score", "draw_report")} <= ran

@@ -92,6 +92,38 @@ def results(metadata: ProjectMetadata) -> None:
     )
 
 
+@cv.command()
+@click.argument("source")
+@click.option(
+    "--old",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="A data folder with the version to compare with: of another checkout, or as `dvc get` brings it.",
+)
+@click.pass_obj
+def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
+    """Report how far SOURCE has drifted from an older version; fail beyond its `limits.drift`."""
+    from cv_pipelines.config import SourceConfig, parse
+    from cv_pipelines.data import drift as measured
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.plots.drift import drift_page
+
+    project = Path(metadata.project_path)
+    config = parse(source, SourceConfig, source_parameters(project, source))
+    folder = project / "data/08_reporting" / f"data_{source}"
+    try:
+        before, now = (measured.load_version(data, source) for data in (old, project / "data"))
+        found = measured.drift(before, now)
+        write_text(folder / "drift.json", json.dumps(found, indent=2) + "\n")
+        write_text(folder / "drift.html", drift_page(source, found, before, now))
+        for name, distance in found["distances"].items():
+            click.echo(f"{name:<24} {distance:.3f}")
+        click.echo(f"Report: {folder / 'drift.html'}")
+        measured.enforce_drift(found, config.limits.drift)
+    except CvPipelinesError as error:
+        raise click.ClickException(f"{source}: {error}") from None
+
+
 def source_parameters(project: Path, source: str) -> dict[str, Any]:
     """Return the resolved section of a source.
 

@@ -141,6 +141,22 @@ class Engine(Strict):
     address: str | None = None
 
 
+class Limits(Strict):
+    """What a source may show before whatever trains on it is refused; None for no limit.
+
+    Attributes:
+        dropped: largest share of the files and records met that may have been left out.
+        near_duplicates: largest share of the samples of val or test that may look like one of an earlier split.
+        smallest_class: fewest train samples that each class must have.
+        drift: largest distance from an older version, 0 to 1; `kedro cv drift` measures it.
+    """
+
+    dropped: Annotated[float, Field(ge=0, le=1)] | None = None
+    near_duplicates: Annotated[float, Field(ge=0, le=1)] | None = None
+    smallest_class: Positive | None = None
+    drift: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class SourceConfig(Named):
     """A data set: where it lies and how it is read. Keys that are not listed are options of the reader.
 
@@ -153,6 +169,7 @@ class SourceConfig(Named):
         test: how `test` is made where the source has none.
         seed: of the splits.
         engine: where its files are inspected.
+        limits: what its data report may show at most.
     """
 
     name: str = ""
@@ -164,6 +181,7 @@ class SourceConfig(Named):
     test: SplitRule | None = None
     seed: int = 0
     engine: Engine = Engine()
+    limits: Limits = Limits()
 
 
 class Inputs(Strict):

@@ -36,5 +36,9 @@ class LeakageError(CvPipelinesError):
     """Two of our own splits share a group (subject, video, …) or the same content."""
 
 
+class DataLimitError(CvPipelinesError):
+    """A source shows more defects than its `limits` allow; names each, its value and its limit."""
+
+
 class CheckpointError(CvPipelinesError):
     """A checkpoint folder is missing, incomplete, or does not fit the experiment."""

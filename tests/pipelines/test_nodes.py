@@ -10,13 +10,19 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
 from cv_pipelines.data.schema import ANNOTATIONS, QUARANTINE, SAMPLES, Categories
-from cv_pipelines.errors import LeakageError
+from cv_pipelines.errors import DataLimitError, LeakageError
 from cv_pipelines.hooks import ExperimentHooks
 from cv_pipelines.pipelines.evaluate.pipeline import create_pipeline as evaluate
 from cv_pipelines.pipelines.ingest.nodes import read_source
 from cv_pipelines.pipelines.ingest.pipeline import TABLES
 from cv_pipelines.pipelines.ingest.pipeline import create_pipeline as ingest
-from cv_pipelines.pipelines.prepare.nodes import compute_statistics, report_source, split_samples
+from cv_pipelines.pipelines.prepare.nodes import (
+    compute_statistics,
+    enforce_limits,
+    measure_samples,
+    report_source,
+    split_samples,
+)
 from cv_pipelines.pipelines.source_data import source_data
 from cv_pipelines.pipelines.train.pipeline import create_pipeline as train
 
@@ -82,10 +88,15 @@ def test_statistics_are_those_of_the_train_split_alone(source, tables):
 
 def test_the_data_report_names_the_source_and_shows_every_split(source, tables):
     manifest, facts = split_samples(source, tables["samples"], tables["facts"])
-    rest = {name: tables[name] for name in ("annotations", "categories", "arrays", "quarantine")}
-    page, summary, counts, gallery = report_source(source, facts=facts, manifest=manifest, **rest)
+    rest = {name: tables[name] for name in ("annotations", "categories", "arrays")}
+    measures = measure_samples(source, manifest=manifest, **rest)
+    quarantine = tables["quarantine"]
+    page, summary, counts, gallery = report_source(source, quarantine, facts, measures, manifest=manifest, **rest)
     assert "sample_voc" in page
-    assert summary
+    assert set(summary["measures"]) == {"train", "val", "test"}
+    assert enforce_limits(source | {"limits": {"dropped": 0.0}}, summary)["dropped"]["value"] == 0.0
+    with pytest.raises(DataLimitError, match="smallest_class"):
+        enforce_limits(source | {"limits": {"smallest_class": 1000}}, summary)
     assert len(counts.data)
     assert len(gallery.to_dict()["layout"].get("images", [])) + len(gallery.data)
 

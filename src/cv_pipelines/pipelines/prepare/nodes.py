@@ -50,8 +50,22 @@ def compute_statistics(**tables: Any) -> dict[str, Any]:
     return train_statistics(source_data(**tables))
 
 
+def measure_samples(source: dict[str, Any], **tables: Any) -> pd.DataFrame:
+    """Measure how every sample looks, on the source's engine; see `measures.measure`."""
+    from cv_pipelines.config import SourceConfig, parse
+    from cv_pipelines.data.measures import measure
+    from cv_pipelines.data.parallel import running_on
+
+    with running_on(parse("source", SourceConfig, source).engine):
+        return measure(source_data(source, **tables))
+
+
 def report_source(
-    source: dict[str, Any], quarantine: pd.DataFrame, facts: dict[str, Any], **tables: Any
+    source: dict[str, Any],
+    quarantine: pd.DataFrame,
+    facts: dict[str, Any],
+    measures: pd.DataFrame,
+    **tables: Any,
 ) -> tuple[str, dict[str, Any], go.Figure, go.Figure]:
     """Draw the data report.
 
@@ -61,4 +75,16 @@ def report_source(
     from cv_pipelines.plots.data_report import draw
 
     title = str(source.get("root") or source["reader"]).rstrip("/").rsplit("/", 1)[-1]
-    return draw(title, source_data(source, **tables), quarantine, facts)
+    return draw(title, source_data(source, **tables), quarantine, facts, measures)
+
+
+def enforce_limits(source: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a source that shows more than its limits allow; what trains on it waits for this.
+
+    Raises:
+        DataLimitError: names what is passed.
+    """
+    from cv_pipelines.config import SourceConfig, parse
+    from cv_pipelines.data.limits import enforce
+
+    return enforce(parse("source", SourceConfig, source).limits, summary)

@@ -2,16 +2,24 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from cv_pipelines.pipelines.prepare.nodes import compute_statistics, report_source, split_samples
+from cv_pipelines.pipelines.prepare.nodes import (
+    compute_statistics,
+    enforce_limits,
+    measure_samples,
+    report_source,
+    split_samples,
+)
 from cv_pipelines.pipelines.source_data import source_inputs
 
 
 def create_pipeline(source: str) -> Pipeline:
     """Tables of one source to its manifest, statistics and data report."""
+    parameters = f"params:{source}"
+    report = source_inputs(source, "quarantine", "measures") | {"facts": f"{source}.data_facts"}
     nodes = [
         Node(
             split_samples,
-            inputs=[f"params:{source}", f"{source}.samples", f"{source}.facts"],
+            inputs=[parameters, f"{source}.samples", f"{source}.facts"],
             outputs=[f"{source}.manifest", f"{source}.data_facts"],
             name="split_samples",
             namespace=source,
@@ -24,10 +32,24 @@ def create_pipeline(source: str) -> Pipeline:
             namespace=source,
         ),
         Node(
+            measure_samples,
+            inputs=source_inputs(source),
+            outputs=f"{source}.measures",
+            name="measure_samples",
+            namespace=source,
+        ),
+        Node(
             report_source,
-            inputs=source_inputs(source, "quarantine") | {"facts": f"{source}.data_facts"},
+            inputs=report,
             outputs=[f"{source}.{name}" for name in ("page", "summary", "class_counts", "samples_gallery")],
             name="report_source",
+            namespace=source,
+        ),
+        Node(
+            enforce_limits,
+            inputs=[parameters, f"{source}.summary"],
+            outputs=f"{source}.verdict",
+            name="enforce_limits",
             namespace=source,
         ),
     ]

@@ -17,6 +17,7 @@ def train_model(
     name: str,
     experiment: dict[str, Any],
     folder: Path,
+    verdict: dict[str, Any],
     init: dict[int, Checkpoint] | None = None,
     **tables: Any,
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
@@ -26,6 +27,7 @@ def train_model(
         name: of the experiment.
         experiment: its parameters.
         folder: where an interrupted training leaves its state.
+        verdict: says that the source is within its limits; without it there is nothing to train on.
         init: checkpoints of the experiment that `init_from` names; its first seed starts every training.
         tables: its source; see `source_data`.
 
@@ -35,5 +37,6 @@ def train_model(
     from cv_pipelines.config import ExperimentConfig, parse
     from cv_pipelines.training.fit import Job, fit
 
+    del verdict
     start = next(iter(init.values())) if init else None
     return fit(Job(name, parse(name, ExperimentConfig, experiment), source_data(**tables), folder, start))

@@ -1,0 +1,76 @@
+"""Near-duplicates across splits: pictures that a person would call the same, though their bytes differ."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from cv_pipelines.data.schema import SPLITS
+
+BITS = 64
+COLUMNS = ["split", "sample_id", "other_split", "other_id", "distance"]
+CHUNK = 20_000
+
+
+def near_duplicates(samples: pd.DataFrame, hashes: pd.Series, distance: int = 3) -> pd.DataFrame:
+    """Find pairs of samples in different splits whose perceptual hashes differ in few bits.
+
+    Two hashes of 64 bits that differ in at most d of them agree wholly in one of d + 1 bands of bits, so only
+    pairs that share a band are compared (Manku, Jain and Das Sarma, Detecting Near-Duplicates for Web
+    Crawling, WWW 2007, §3).
+
+    Args:
+        samples: the manifest: `sample_id`, `split`.
+        hashes: of the samples, in their order; 16 hex digits, or null where there is none.
+        distance: the most bits in which a pair may differ.
+
+    Returns:
+        `split`, `sample_id`, `other_split`, `other_id`, `distance`, a row a pair, the closest first.
+    """
+    known = hashes.notna().to_numpy()
+    values = np.array([int(text, 16) for text in hashes[known]], np.uint64)
+    split = samples["split"].to_numpy(object)[known]
+    ids = samples["sample_id"].to_numpy(object)[known]
+    found = []
+    for one, other in combinations(SPLITS, 2):
+        a, b = np.flatnonzero(split == one), np.flatnonzero(split == other)
+        for start in range(0, len(b), CHUNK):
+            pairs = _close_pairs(values, a, b[start : start + CHUNK], distance)
+            first, second, apart = pairs.T
+            found.append(
+                pd.DataFrame(
+                    {
+                        "split": one,
+                        "sample_id": ids[first],
+                        "other_split": other,
+                        "other_id": ids[second],
+                        "distance": apart,
+                    }
+                )
+            )
+    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
+    return table.sort_values(["distance", "sample_id", "other_id"], kind="stable", ignore_index=True)
+
+
+def _close_pairs(values: np.ndarray, a: np.ndarray, b: np.ndarray, distance: int) -> np.ndarray:
+    """Return (P, 3) int64: position in `values` of either side, and the bits in which they differ."""
+    edges = np.linspace(0, BITS, distance + 2).astype(int)
+    pairs = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        band = (values >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+        left = pd.DataFrame({"band": band[a], "a": a})
+        right = pd.DataFrame({"band": band[b], "b": b})
+        both = left.merge(right, on="band")
+        apart = np.bitwise_count(values[both["a"]] ^ values[both["b"]])
+        close = apart <= distance
+        columns = (both["a"][close], both["b"][close], apart[close])
+        pairs.append(np.column_stack(columns).astype(np.int64))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def count_by_pair(pairs: pd.DataFrame) -> dict[str, int]:
+    """Count the samples of the later split that have a near-duplicate in the earlier one, by pair of splits."""
+    grouped = pairs.groupby(["split", "other_split"])["other_id"].nunique()
+    return {f"{one}|{other}": int(count) for (one, other), count in grouped.items()}

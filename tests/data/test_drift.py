@@ -1,0 +1,76 @@
+"""Distances between two versions of a source."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cv_pipelines.data.drift import Version, drift, enforce_drift, load_version
+from cv_pipelines.data.schema import Box, Categories, boxes_table, categories_of, samples_table
+from cv_pipelines.errors import DataLimitError, SourceError
+from cv_pipelines.plots.drift import drift_page
+
+
+@pytest.fixture
+def version():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"sample_id": f"s{k}", "media": f"{k}.jpg", "split": "train", "group": f"s{k}", "width": 100}
+        | {"height": 80, "labels": [k % 2], "content_hash": f"h{k}"}
+        for k in range(200)
+    ]
+    boxes = [Box(f"s{k}", k % 2, 0, 0, 10 + k % 7, 10) for k in range(0, 200, 2)]
+    measures = pd.DataFrame({"sample_id": [f"s{k}" for k in range(200)], "brightness": rng.normal(120, 20, 200)})
+    names = categories_of(["cat", "dog"])
+    return Version(samples_table(rows), boxes_table(boxes), measures, Categories(labels=names, objects=names))
+
+
+def test_the_same_version_is_at_distance_zero(version):
+    found = drift(version, version)
+    assert set(found["distances"].values()) == {0.0}
+    assert found["samples"] == {"old": 200, "new": 200, "added": 0, "removed": 0, "changed": 0}
+
+
+def test_class_shares_are_compared_by_name(version):
+    swapped = Categories(labels=categories_of(["dog", "cat"]), objects=version.categories.objects)
+    labels = [[1 - labels[0]] for labels in version.samples["labels"]]
+    same = replace(version, categories=swapped, samples=version.samples.assign(labels=labels))
+    assert drift(version, same)["distances"]["classes"] == 0.0
+    fewer = replace(version, samples=version.samples[version.samples["labels"].map(lambda v: v[0] == 0)])
+    assert drift(version, fewer)["distances"]["classes"] == pytest.approx(0.5)
+    assert drift(version, fewer)["shares"]["classes"] == {"cat": (0.5, 1.0), "dog": (0.5, 0.0)}
+
+
+def test_a_shifted_measure_has_the_distance_of_its_distributions(version):
+    brighter = version.measures.assign(brightness=version.measures["brightness"] + 1000)
+    found = drift(version, replace(version, measures=brighter))
+    assert found["distances"]["brightness"] == 1.0
+    assert next(iter(found["distances"])) == "brightness"
+
+
+def test_added_removed_and_changed_samples_are_counted(version):
+    rows = version.samples.iloc[10:].assign(content_hash=lambda t: t["content_hash"].where(t.index > 14, "new"))
+    more = rows.iloc[:3].assign(sample_id=["x", "y", "z"])
+    found = drift(version, replace(version, samples=pd.concat([rows, more])))
+    assert found["samples"] == {"old": 200, "new": 193, "added": 3, "removed": 10, "changed": 5}
+
+
+def test_a_limit_is_enforced(version):
+    found = drift(version, replace(version, annotations=version.annotations.assign(category=0)))
+    enforce_drift(found, None)
+    enforce_drift(found, found["distances"]["objects"])
+    with pytest.raises(DataLimitError, match=r"objects 0\.\d+; allowed is at most 0\.0"):
+        enforce_drift(found, 0.0)
+
+
+def test_the_page_names_what_changed(version):
+    brighter = replace(version, measures=version.measures.assign(brightness=0.0))
+    page = drift_page("pets", drift(version, brighter), version, brighter)
+    assert "Drift: pets" in page
+    assert "brightness" in page
+
+
+def test_a_missing_version_is_named(tmp_path):
+    with pytest.raises(SourceError, match="pets"):
+        load_version(tmp_path, "pets")
