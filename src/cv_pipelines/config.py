@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -291,6 +292,11 @@ class Evaluate(Strict):
     scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
 
 
+def _as_list(value: Any) -> Any:
+    """Let one entry stand for a list of one, and null for an empty one."""
+    return [] if value is None else [value] if isinstance(value, dict) else value
+
+
 class ExperimentConfig(Strict):
     """One experiment: a model of a task on a source.
 
@@ -302,7 +308,7 @@ class ExperimentConfig(Strict):
         tour: whether it belongs to the tour, on embedded data.
         embedder: an experiment whose checkpoint embeds images (GAN scores).
         inputs: size, normalisation, number of labels.
-        augment: a key of `cv_pipelines.data.transforms.AUGMENTS` and its options; None for none.
+        augment: keys of `cv_pipelines.data.augment.AUGMENTS` and their options, in order; one may stand alone.
         loss: options of the task's loss.
         train: how it is fitted.
         evaluate: what is scored.
@@ -315,7 +321,7 @@ class ExperimentConfig(Strict):
     tour: bool = False
     embedder: str | None = None
     inputs: Inputs = Inputs()
-    augment: Named | None = None
+    augment: Annotated[list[Named], BeforeValidator(_as_list)] = []
     loss: dict[str, Any] = {}
     train: Train
     evaluate: Evaluate = Evaluate()

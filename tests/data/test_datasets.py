@@ -13,7 +13,8 @@ from torchvision import tv_tensors
 
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData, sample_seed
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
-from cv_pipelines.data.transforms import boxes, signal, small_image
+from cv_pipelines.config import Named
+from cv_pipelines.data.augment import Chain
 from cv_pipelines.tasks.base import Task
 
 
@@ -95,7 +96,7 @@ class TestTargets:
         assert item["boxes"].canvas_size == (4, 6)
 
     def test_an_image_without_objects_has_empty_boxes(self, several):
-        item = SampleDataset(several, "boxes", augment=boxes())[1]
+        item = SampleDataset(several, "boxes", augment=Chain([Named(name="boxes")]))[1]
         assert item["boxes"].shape == (0, 4)
         assert item["labels"].shape == (0,)
 
@@ -139,7 +140,7 @@ class TestDeterminism:
 
     @pytest.fixture
     def data(self, image_source):
-        augment = small_image(padding=3, rotation=20, flip=True, erase=0.5)
+        augment = Chain([Named(name="small_image", padding=3, rotation=20.0, flip=True, erase=0.5)])
         return SampleDataset(image_source, "label", augment=augment, seed=7)
 
     def test_order_does_not_matter(self, data):
@@ -156,7 +157,7 @@ class TestDeterminism:
 
     def test_samples_draw_apart(self, signal_source):
         samples = replace(signal_source, arrays={"signals": np.ones((40, 6, 32), np.float32)})
-        data = SampleDataset(samples, "none", augment=signal())
+        data = SampleDataset(samples, "none", augment=Chain([Named(name="signal")]))
         assert not torch.equal(data[0, 0]["signal"], data[0, 1]["signal"])
 
     def test_the_global_state_is_neither_used_nor_touched(self, data):
@@ -168,7 +169,7 @@ class TestDeterminism:
         assert same(data[0, 0], first)
 
     def test_the_global_state_survives_a_failing_augmentation(self, image_source):
-        def fail(item):
+        def fail(item, another):
             torch.rand(3)
             raise ValueError("broken")
 

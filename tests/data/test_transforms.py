@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
-from cv_pipelines.data.transforms import AUGMENTS, boxes, photo, scene, signal, small_image
+from cv_pipelines.data.augment import AUGMENTS
+from cv_pipelines.data.augment.presets import boxes, photo, scene, signal, small_image
 
 BRIGHT = 250
 SEEDS = range(20)
@@ -195,6 +196,6 @@ def test_augmentations_do_not_write_into_their_input():
     item = picture((20, 15, 50, 45))
     before = item["image"].clone()
     options = {"photo": {"size": [16, 16]}, "scene": {"crop": [16, 16]}}
-    for name in AUGMENTS.keys() - {"signal"}:
-        AUGMENTS[name](**options.get(name, {}))(dict(item))
+    for name in ("boxes", "photo", "scene", "small_image"):
+        AUGMENTS[name][0](**options.get(name, {}))(dict(item))
         assert torch.equal(item["image"], before), name

@@ -127,7 +127,7 @@ class SampleDataset(Dataset[Item]):
         data: the samples, in order.
         target: which target to read.
         size: (height, width) to resize images and masks to; None keeps them.
-        augment: applied after the resize.
+        augment: applied after the resize, to an item and to what draws one more for mixtures.
         seed: of the augmentation.
     """
 
@@ -136,7 +136,7 @@ class SampleDataset(Dataset[Item]):
         data: SourceData,
         target: Target,
         size: list[int] | None = None,
-        augment: Callable[[Item], Item] | None = None,
+        augment: Callable[[Item, Callable[[], Item]], Item] | None = None,
         seed: int = 0,
     ) -> None:
         self.data = data
@@ -157,9 +157,13 @@ class SampleDataset(Dataset[Item]):
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(sample_seed(self.seed, epoch, index))
         try:
-            return self.augment(item)
+            return self.augment(item, self._another)
         finally:
             torch.set_rng_state(state)
+
+    def _another(self) -> Item:
+        """Read a sample drawn from all."""
+        return self._item(int(torch.randint(len(self), ())))
 
     def _item(self, index: int) -> Item:
         tensor = self.data.read(index)

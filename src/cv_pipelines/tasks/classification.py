@@ -45,6 +45,13 @@ class Classification(Task):
         logits, label = self.model(self.inputs(batch)), batch["label"]
         if label.ndim == 2:
             loss = F.binary_cross_entropy_with_logits(logits, label)
+        elif "other_label" in batch:
+            weight = batch["label_weight"].to(logits.dtype)
+            first, other = (
+                F.cross_entropy(logits, batch[key], label_smoothing=self.label_smoothing, reduction="none")
+                for key in ("label", "other_label")
+            )
+            loss = (weight * first + (1 - weight) * other).mean()
         else:
             loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
         self.log("train_loss", loss, on_epoch=True, on_step=False)

@@ -23,9 +23,9 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from torch.utils.data import DataLoader
 
 from cv_pipelines.config import ExperimentConfig
+from cv_pipelines.data.augment import Chain
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
 from cv_pipelines.data.preprocessing import Preprocessing
-from cv_pipelines.data.transforms import AUGMENTS
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
 from cv_pipelines.tasks import task_class
@@ -210,7 +210,7 @@ def loaders(
     """
     config = job.config
     fitted = training_data(job, seed)
-    augment = AUGMENTS[config.augment.name](**config.augment.options) if config.augment else None
+    augment = Chain(config.augment) if config.augment else None
     size = config.inputs.size
     dataset = SampleDataset(fitted, task.target, size, augment, seed)
     common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}

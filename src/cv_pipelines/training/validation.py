@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, parse
-from cv_pipelines.data.transforms import AUGMENTS, FITS
+from cv_pipelines.data.augment import AUGMENTS
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import MODELS, builder
 from cv_pipelines.sources import READERS, reader
@@ -51,14 +51,14 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
     check_name(where, "model.name", config.model.name, MODELS)
     check_options(f"{where}: model", builder(config.model.name), config.model.options)
     check_options(f"{where}: loss", task_class(config.task).__init__, config.loss)
-    if config.augment is not None:
-        check_name(where, "augment.name", config.augment.name, AUGMENTS)
-        check_options(f"{where}: augment", AUGMENTS[config.augment.name], config.augment.options)
-        if config.task not in FITS[config.augment.name]:
-            fitting = ", ".join(name for name, tasks in FITS.items() if config.task in tasks)
+    for step in config.augment:
+        check_name(where, "augment.name", step.name, AUGMENTS)
+        builder_of_step, tasks = AUGMENTS[step.name]
+        check_options(f"{where}: augment", builder_of_step, step.options)
+        if config.task not in tasks:
+            fitting = ", ".join(name for name, (_, tasks) in AUGMENTS.items() if config.task in tasks)
             raise ConfigError(
-                f"{where}: augment.name: {config.augment.name!r} does not fit task {config.task}; "
-                f"allowed are {fitting}"
+                f"{where}: augment.name: {step.name!r} does not fit task {config.task}; allowed are {fitting}"
             )
     if config.evaluate.protocol != "standard" and config.task != "detection":
         raise ConfigError(f"{where}: evaluate.protocol: {config.evaluate.protocol!r} is for detection only")

@@ -1,12 +1,8 @@
-"""Augmentations by name: each builder's keyword arguments are the options of a parameters file.
-
-Images, boxes and masks go through torchvision.transforms.v2 together, so they stay aligned.
-"""
+"""Augmentations in common use, each under one name: good first choices for a task."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,10 +10,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from cv_pipelines.data.augment import signals
+from cv_pipelines.data.augment.geometry import Augment
 from cv_pipelines.data.schema import IGNORE_INDEX
-
-Augment = Callable[[dict[str, Any]], dict[str, Any]]
-
 
 def small_image(
     *, padding: int = 1, flip: bool = False, rotation: float = 0.0, erase: float = 0.0
@@ -146,38 +141,9 @@ def signal(*, rotation: float = 0.15, scale: float = 0.1, noise: float = 0.05) -
     def augment(item: dict[str, Any]) -> dict[str, Any]:
         """Augment one window."""
         x: Tensor = item["signal"]
-        turned = (_rotation(rotation) @ x.view(-1, 3, x.shape[-1])).view_as(x)
+        turned = (signals.rotation(rotation) @ x.view(-1, 3, x.shape[-1])).view_as(x)
         factor = 1.0 + scale * torch.randn(())
         spread = x.std(dim=1, keepdim=True)
         return item | {"signal": turned * factor + noise * spread * torch.randn_like(x)}
 
     return augment
-
-
-def _rotation(deviation: float) -> Tensor:
-    """Draw a rotation matrix (3, 3) about a uniform axis (Rodrigues' formula)."""
-    axis = torch.nn.functional.normalize(torch.randn(3), dim=0)
-    angle = float(torch.randn(())) * deviation
-    zero = torch.zeros(())
-    cross = torch.stack([zero, -axis[2], axis[1], axis[2], zero, -axis[0], -axis[1], axis[0], zero]).view(
-        3, 3
-    )
-    return torch.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
-
-
-FITS = {
-    "boxes": ("detection",),
-    "photo": ("classification",),
-    "scene": ("segmentation",),
-    "signal": ("activity",),
-    "small_image": ("classification", "autoencoder", "gan"),
-}
-"""Augmentation to the tasks whose targets it keeps right."""
-
-AUGMENTS: dict[str, Callable[..., Augment]] = {
-    "boxes": boxes,
-    "photo": photo,
-    "scene": scene,
-    "signal": signal,
-    "small_image": small_image,
-}

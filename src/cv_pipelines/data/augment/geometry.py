@@ -1,0 +1,230 @@
+"""Augmentations that move pixels: image, boxes, mask and keypoints move together.
+
+Each builder gives a function of one item (see `datasets.SampleDataset`). torchvision.transforms.v2 moves what is
+marked as image, boxes, mask or keypoints; angles are degrees, lengths shares of the image's side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from cv_pipelines.data.schema import IGNORE_INDEX
+
+Item = dict[str, Any]
+Augment = Callable[[Item], Item]
+
+FILL: dict[Any, Any] = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE_INDEX}
+"""What lies outside the image: black, and void in a mask."""
+
+BILINEAR = v2.InterpolationMode.BILINEAR
+
+
+def chance(p: float) -> bool:
+    """Draw whether something of probability `p` happens."""
+    return bool(torch.rand(()) < p)
+
+
+def between(low: float, high: float) -> float:
+    """Draw a number evenly between two bounds."""
+    return low + (high - low) * float(torch.rand(()))
+
+
+def size_of(item: Item) -> tuple[int, int]:
+    """Return height and width of an item's image."""
+    height, width = item["image"].shape[-2:]
+    return int(height), int(width)
+
+
+def moved(item: Item, move: Callable[[Any], Any]) -> Item:
+    """Apply one movement to image, boxes, mask and keypoints of an item."""
+    return {key: move(value) if isinstance(value, tv_tensors.TVTensor) else value for key, value in item.items()}
+
+
+def mirror(*, p: float = 0.5) -> Augment:
+    """Mirror left and right.
+
+    Keypoints that have a side swap names: `keypoint_pairs` of the item says which point each becomes.
+
+    Args:
+        p: probability.
+    """
+
+    def augment(item: Item) -> Item:
+        """Mirror one item, or leave it."""
+        if not chance(p):
+            return item
+        item = moved(item, F.horizontal_flip)
+        if "keypoints" in item and "keypoint_pairs" in item:
+            points, pairs = item["keypoints"], item["keypoint_pairs"]
+            item["keypoints"] = tv_tensors.wrap(points.as_subclass(torch.Tensor)[..., pairs, :], like=points)
+            if "visibility" in item:
+                item["visibility"] = item["visibility"][..., pairs]
+        return item
+
+    return augment
+
+
+def crop(*, size: list[int], padding: int = 0) -> Augment:
+    """Cut a region of a fixed size at a random place; smaller images are padded.
+
+    Args:
+        size: height and width of the result, in pixels.
+        padding: pixels added on each side first.
+    """
+    return _kept(v2.RandomCrop(size, padding=padding or None, pad_if_needed=True, fill=FILL))
+
+
+def resized_crop(*, size: list[int], scale: Sequence[float] = (0.35, 1.0), ratio: float = 4 / 3) -> Augment:
+    """Cut a region of a random size and resize it (Szegedy et al., Going Deeper with Convolutions, 2015, §6).
+
+    Args:
+        size: height and width of the result, in pixels.
+        scale: smallest and largest share of the area that a crop keeps.
+        ratio: largest ratio of the crop's longer to its shorter side.
+    """
+    return _kept(v2.RandomResizedCrop(size, (scale[0], scale[1]), (1 / ratio, ratio), antialias=True))
+
+
+def overlap_crop() -> Augment:
+    """Cut a region that overlaps some box by a drawn share (Liu et al., SSD, 2016, §2.2)."""
+    return _kept(v2.RandomIoUCrop())
+
+
+def zoom_out(*, most: float = 2.0, p: float = 0.5) -> Augment:
+    """Shrink the image into a larger grey ground (Liu et al., SSD, 2016, §3.6).
+
+    Args:
+        most: largest factor.
+        p: probability.
+    """
+    fill: dict[Any, Any] = {tv_tensors.Image: 127, tv_tensors.Mask: IGNORE_INDEX}
+    return _kept(v2.RandomZoomOut(fill=fill, side_range=(1.0, most), p=p))
+
+
+def rescale(*, low: float = 0.75, high: float = 1.5) -> Augment:
+    """Resize by one factor for both sides.
+
+    Args:
+        low: smallest factor.
+        high: largest factor.
+    """
+
+    def augment(item: Item) -> Item:
+        """Resize one item."""
+        factor = between(low, high)
+        return _resized(item, factor, factor)
+
+    return augment
+
+
+def stretch(*, most: float = 1.3) -> Augment:
+    """Resize by a factor of its own for each side.
+
+    Args:
+        most: largest factor; its inverse is the smallest.
+    """
+
+    def augment(item: Item) -> Item:
+        """Resize one item."""
+        tall, wide = (math.exp(between(-math.log(most), math.log(most))) for _ in range(2))
+        return _resized(item, tall, wide)
+
+    return augment
+
+
+def _resized(item: Item, tall: float, wide: float) -> Item:
+    height, width = size_of(item)
+    size = [max(round(height * tall), 1), max(round(width * wide), 1)]
+    return moved(item, lambda value: F.resize(value, size, antialias=True))
+
+
+def rotate(*, degrees: float = 10.0) -> Augment:
+    """Turn about the middle.
+
+    Args:
+        degrees: largest angle to either side.
+    """
+
+    def augment(item: Item) -> Item:
+        """Turn one item."""
+        return _affine(item, angle=between(-degrees, degrees))
+
+    return augment
+
+
+def shift(*, most: float = 0.1) -> Augment:
+    """Move up, down and to the sides.
+
+    Args:
+        most: largest move, as a share of the side.
+    """
+
+    def augment(item: Item) -> Item:
+        """Move one item by whole pixels."""
+        height, width = size_of(item)
+        moves = [round(between(-most, most) * width), round(between(-most, most) * height)]
+        return _affine(item, translate=moves)
+
+    return augment
+
+
+def shear(*, degrees: float = 10.0) -> Augment:
+    """Slant along both sides.
+
+    Args:
+        degrees: largest angle to either side.
+    """
+
+    def augment(item: Item) -> Item:
+        """Slant one item."""
+        return _affine(item, shear=[between(-degrees, degrees), between(-degrees, degrees)])
+
+    return augment
+
+
+def _affine(
+    item: Item, angle: float = 0.0, translate: Sequence[int] = (0, 0), shear: Sequence[float] = (0.0, 0.0)
+) -> Item:
+    def move(value: Any) -> Any:
+        """Move image, boxes, mask or keypoints."""
+        smooth = {"interpolation": BILINEAR} if isinstance(value, tv_tensors.Image) else {}
+        fill = FILL.get(type(value), 0)
+        return F.affine(value, angle, list(translate), 1.0, list(shear), fill=fill, **smooth)
+
+    return moved(item, move)
+
+
+def warp(*, strength: float = 0.1, smoothness: float = 0.06) -> Augment:
+    """Warp locally, as through uneven glass (Simard, Steinkraus and Platt, 2003, §2).
+
+    Args:
+        strength: about how far a pixel moves, as a share of the longer side.
+        smoothness: width of the waves, as a share of the longer side.
+    """
+
+    def augment(item: Item) -> Item:
+        """Warp one item."""
+        side = max(size_of(item))
+        step = v2.ElasticTransform(alpha=strength * side * 10, sigma=max(smoothness * side, 1.0), fill=FILL)
+        found: Item = step(item)
+        return found
+
+    return augment
+
+
+def _kept(step: v2.Transform) -> Augment:
+    """Return a transform of torchvision as a function of an item."""
+
+    def augment(item: Item) -> Item:
+        """Transform one item."""
+        found: Item = step(item)
+        return found
+
+    return augment
