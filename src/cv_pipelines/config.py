@@ -147,7 +147,7 @@ class Limits(Strict):
 
     Attributes:
         dropped: largest share of the files and records met that may have been left out.
-        near_duplicates: largest share of the samples of val or test that may look like one of an earlier split.
+        near_duplicates: largest share of the samples of a split that may look like one of an earlier split.
         smallest_class: fewest train samples that each class must have.
         drift: largest distance from an older version, 0 to 1; `kedro cv drift` measures it.
     """
@@ -308,7 +308,7 @@ class ExperimentConfig(Strict):
         tour: whether it belongs to the tour, on embedded data.
         embedder: an experiment whose checkpoint embeds images (GAN scores).
         inputs: size, normalisation, number of labels.
-        augment: keys of `cv_pipelines.data.augment.AUGMENTS` and their options, in order; one may stand alone.
+        augment: keys of `cv_pipelines.data.augment.AUGMENTS` and their options, in order, or one alone.
         loss: options of the task's loss.
         train: how it is fitted.
         evaluate: what is scored.

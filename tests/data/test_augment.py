@@ -94,7 +94,9 @@ def test_a_box_follows_its_object_and_stays_in_the_image(name, place, seed):
         assert seen[3] <= y2 + 2
 
 
-@pytest.mark.parametrize("name", ["crop", "mirror", "rescale", "resized_crop", "shift", "stretch", "zoom_out"])
+@pytest.mark.parametrize(
+    "name", ["crop", "mirror", "rescale", "resized_crop", "shift", "stretch", "zoom_out"]
+)
 @given(place=places, seed=st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_upright_movements_keep_boxes_tight(name, place, seed):
@@ -162,30 +164,32 @@ def test_degenerate_boxes_are_dropped_with_their_labels_and_counted():
     assert isinstance(found["boxes"], tv_tensors.BoundingBoxes)
 
 
+DARK = {"image": tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8)), "label": 0, "index": 0}
+LIGHT = {"image": tv_tensors.Image(torch.full((3, 24, 24), 200, dtype=torch.uint8)), "label": 1, "index": 1}
+WINDOW = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
+
+
 class TestMixing:
     """Several samples become one."""
-
-    dark = {"image": tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8)), "label": 0, "index": 0}
-    light = {"image": tv_tensors.Image(torch.full((3, 24, 24), 200, dtype=torch.uint8)), "label": 1, "index": 1}
 
     @pytest.mark.parametrize("name", ["mixup", "cutmix"])
     @given(seed=st.integers(0, 10**6))
     @settings(max_examples=30, deadline=None)
     def test_the_weight_is_the_share_of_the_first_image(self, name, seed):
         torch.manual_seed(seed)
-        found = Chain([Named(name=name, alpha=1.0)])(self.dark, lambda: self.light)
+        found = Chain([Named(name=name, alpha=1.0)])(DARK, lambda: LIGHT)
         assert (found["label"], found["other_label"], found["index"]) == (0, 1, 0)
         light = found["image"].float().mean().item() / 200
         assert light == pytest.approx(1 - found["label_weight"], abs=0.01)
 
     def test_an_unmixed_sample_has_the_same_keys(self):
-        found = Chain([Named(name="mixup", p=0.0)])(self.dark, never)
+        found = Chain([Named(name="mixup", p=0.0)])(DARK, never)
         assert (found["label"], found["other_label"], found["label_weight"]) == (0, 0, 1.0)
 
     def test_labels_of_many_classes_are_mixed_themselves(self):
         torch.manual_seed(0)
-        one = self.dark | {"label": torch.tensor([1.0, 0.0])}
-        other = self.light | {"label": torch.tensor([0.0, 1.0])}
+        one = DARK | {"label": torch.tensor([1.0, 0.0])}
+        other = LIGHT | {"label": torch.tensor([0.0, 1.0])}
         found = Chain([Named(name="mixup", alpha=1.0)])(one, lambda: other)
         assert found["label"].sum().item() == pytest.approx(1.0)
         assert 0 < found["label"][0] < 1
@@ -193,7 +197,7 @@ class TestMixing:
     def test_steps_before_a_mixture_meet_all_of_its_samples(self):
         chain = Chain([Named(name="resized_crop", size=[16, 16]), Named(name="mixup")])
         torch.manual_seed(0)
-        assert chain(self.dark, lambda: self.light)["image"].shape == (3, 16, 16)
+        assert chain(DARK, lambda: LIGHT)["image"].shape == (3, 16, 16)
 
     @given(seed=st.integers(0, 10**6))
     @settings(max_examples=25, deadline=None)
@@ -213,21 +217,19 @@ class TestMixing:
 class TestSignals:
     """Windows of two triples of axes."""
 
-    window = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
-
     @pytest.mark.parametrize("name", SIGNALS)
     def test_form_stays_and_draws_differ(self, name):
         torch.manual_seed(1)
         chain = Chain([Named(name=name)])
-        draws = [chain({"signal": self.window, "label": 0}, never)["signal"] for _ in range(8)]
-        assert all(draw.shape == self.window.shape and draw.isfinite().all() for draw in draws)
+        draws = [chain({"signal": WINDOW, "label": 0}, never)["signal"] for _ in range(8)]
+        assert all(draw.shape == WINDOW.shape and draw.isfinite().all() for draw in draws)
         assert len({tuple(draw.flatten().tolist()) for draw in draws}) > 1
 
     @pytest.mark.parametrize("name", ["turn", "orientation"])
     def test_turns_keep_the_length_of_each_triple(self, name):
         torch.manual_seed(2)
-        found = Chain([Named(name=name)])({"signal": self.window}, never)["signal"]
-        before, after = (x.view(2, 3, 64).norm(dim=1) for x in (self.window, found))
+        found = Chain([Named(name=name)])({"signal": WINDOW}, never)["signal"]
+        before, after = (x.view(2, 3, 64).norm(dim=1) for x in (WINDOW, found))
         assert torch.allclose(before, after, atol=1e-4)
 
     def test_there_are_24_ways_to_hold_a_phone(self):
@@ -236,5 +238,5 @@ class TestSignals:
 
     def test_warped_time_keeps_both_ends(self):
         torch.manual_seed(0)
-        found = Chain([Named(name="time_warp", deviation=0.5)])({"signal": self.window}, never)["signal"]
-        assert torch.allclose(found[:, [0, -1]], self.window[:, [0, -1]], atol=1e-4)
+        found = Chain([Named(name="time_warp", deviation=0.5)])({"signal": WINDOW}, never)["signal"]
+        assert torch.allclose(found[:, [0, -1]], WINDOW[:, [0, -1]], atol=1e-4)

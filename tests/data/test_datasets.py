@@ -11,10 +11,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
-from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData, sample_seed
-from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
 from cv_pipelines.config import Named
 from cv_pipelines.data.augment import Chain
+from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData, sample_seed
+from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
 from cv_pipelines.tasks.base import Task
 
 

@@ -20,8 +20,10 @@ def version():
         | {"height": 80, "labels": [k % 2], "content_hash": f"h{k}"}
         for k in range(200)
     ]
-    boxes = [Box(f"s{k}", k % 2, 0, 0, 10 + k % 7, 10) for k in range(0, 200, 2)]
-    measures = pd.DataFrame({"sample_id": [f"s{k}" for k in range(200)], "brightness": rng.normal(120, 20, 200)})
+    boxes = [Box(f"s{k}", k // 2 % 2, 0, 0, 10 + k % 7, 10) for k in range(0, 200, 2)]
+    measures = pd.DataFrame(
+        {"sample_id": [f"s{k}" for k in range(200)], "brightness": rng.normal(120, 20, 200)}
+    )
     names = categories_of(["cat", "dog"])
     return Version(samples_table(rows), boxes_table(boxes), measures, Categories(labels=names, objects=names))
 
@@ -50,7 +52,9 @@ def test_a_shifted_measure_has_the_distance_of_its_distributions(version):
 
 
 def test_added_removed_and_changed_samples_are_counted(version):
-    rows = version.samples.iloc[10:].assign(content_hash=lambda t: t["content_hash"].where(t.index > 14, "new"))
+    rows = version.samples.iloc[10:].assign(
+        content_hash=lambda t: t["content_hash"].where(t.index > 14, "new")
+    )
     more = rows.iloc[:3].assign(sample_id=["x", "y", "z"])
     found = drift(version, replace(version, samples=pd.concat([rows, more])))
     assert found["samples"] == {"old": 200, "new": 193, "added": 3, "removed": 10, "changed": 5}

@@ -45,7 +45,7 @@ def test_what_is_passed_is_named_with_its_limit(limits, told):
 
 
 def test_all_that_is_passed_is_named():
-    with pytest.raises(DataLimitError, match="dropped.*smallest_class"):
+    with pytest.raises(DataLimitError, match=r"dropped.*smallest_class"):
         enforce(Limits(dropped=0.0, smallest_class=100), SUMMARY)
 
 

@@ -91,7 +91,9 @@ def test_the_data_report_names_the_source_and_shows_every_split(source, tables):
     rest = {name: tables[name] for name in ("annotations", "categories", "arrays")}
     measures = measure_samples(source, manifest=manifest, **rest)
     quarantine = tables["quarantine"]
-    page, summary, counts, gallery = report_source(source, quarantine, facts, measures, manifest=manifest, **rest)
+    page, summary, counts, gallery = report_source(
+        source, quarantine, facts, measures, manifest=manifest, **rest
+    )
     assert "sample_voc" in page
     assert set(summary["measures"]) == {"train", "val", "test"}
     assert enforce_limits(source | {"limits": {"dropped": 0.0}}, summary)["dropped"]["value"] == 0.0

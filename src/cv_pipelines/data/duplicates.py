@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -58,8 +58,8 @@ def _close_pairs(values: np.ndarray, a: np.ndarray, b: np.ndarray, distance: int
     """Return (P, 3) int64: position in `values` of either side, and the bits in which they differ."""
     edges = np.linspace(0, BITS, distance + 2).astype(int)
     pairs = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        band = (values >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+    for low, high in pairwise(edges.tolist()):
+        band = (values >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         left = pd.DataFrame({"band": band[a], "a": a})
         right = pd.DataFrame({"band": band[b], "b": b})
         both = left.merge(right, on="band")
@@ -71,6 +71,6 @@ def _close_pairs(values: np.ndarray, a: np.ndarray, b: np.ndarray, distance: int
 
 
 def count_by_pair(pairs: pd.DataFrame) -> dict[str, int]:
-    """Count the samples of the later split that have a near-duplicate in the earlier one, by pair of splits."""
+    """Count, by pair of splits, the samples of the second that look like one of the first."""
     grouped = pairs.groupby(["split", "other_split"])["other_id"].nunique()
     return {f"{one}|{other}": int(count) for (one, other), count in grouped.items()}

@@ -79,9 +79,7 @@ def share_bars(shares: dict[str, tuple[float, float]], title: str, limit: int = 
     return styled(figure, title, 150 + 30 * len(order), note)
 
 
-def histograms(
-    names: list[str], old: dict[str, np.ndarray], new: dict[str, np.ndarray]
-) -> go.Figure:
+def histograms(names: list[str], old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> go.Figure:
     """Draw the distributions of measures in both versions.
 
     Args:
@@ -91,7 +89,11 @@ def histograms(
     """
     rows = -(-len(names) // 2)
     figure = make_subplots(
-        rows, 2, subplot_titles=[plain(name) for name in names], horizontal_spacing=0.08, vertical_spacing=0.36 / rows
+        rows,
+        2,
+        subplot_titles=[plain(name) for name in names],
+        horizontal_spacing=0.08,
+        vertical_spacing=0.36 / rows,
     )
     for place, name in enumerate(names):
         both = np.concatenate([old[name], new[name]]).astype(np.float64)

@@ -1,7 +1,7 @@
 """Augmentations that move pixels: image, boxes, mask and keypoints move together.
 
-Each builder gives a function of one item (see `datasets.SampleDataset`). torchvision.transforms.v2 moves what is
-marked as image, boxes, mask or keypoints; angles are degrees, lengths shares of the image's side.
+Each builder gives a function of one item (see `datasets.SampleDataset`). torchvision.transforms.v2 moves what
+is marked as image, boxes, mask or keypoints; angles are degrees, lengths shares of the image's side.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def size_of(item: Item) -> tuple[int, int]:
 
 def moved(item: Item, move: Callable[[Any], Any]) -> Item:
     """Apply one movement to image, boxes, mask and keypoints of an item."""
-    return {key: move(value) if isinstance(value, tv_tensors.TVTensor) else value for key, value in item.items()}
+    return {
+        key: move(value) if isinstance(value, tv_tensors.TVTensor) else value for key, value in item.items()
+    }
 
 
 def mirror(*, p: float = 0.5) -> Augment:

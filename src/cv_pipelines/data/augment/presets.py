@@ -14,6 +14,7 @@ from cv_pipelines.data.augment import signals
 from cv_pipelines.data.augment.geometry import Augment
 from cv_pipelines.data.schema import IGNORE_INDEX
 
+
 def small_image(
     *, padding: int = 1, flip: bool = False, rotation: float = 0.0, erase: float = 0.0
 ) -> Augment:

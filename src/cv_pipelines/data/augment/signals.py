@@ -11,7 +11,9 @@ from torch import Tensor
 from cv_pipelines.data.augment.geometry import Augment, Item, chance
 
 HOLDS = [
-    torch.tensor([[sign[i] if column == axis else 0.0 for column in range(3)] for i, axis in enumerate(order)])
+    torch.tensor(
+        [[sign[i] if column == axis else 0.0 for column in range(3)] for i, axis in enumerate(order)]
+    )
     for order in permutations(range(3))
     for sign in [(a, b, c) for a in (1.0, -1.0) for b in (1.0, -1.0) for c in (1.0, -1.0)]
 ]
