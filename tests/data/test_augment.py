@@ -115,7 +115,7 @@ def test_mirroring_twice_changes_nothing_and_once_swaps_sides(place):
     for key in ("image", "boxes", "mask", "keypoints"):
         assert torch.equal(twice[key], item[key])
     assert once["keypoints"][0, 0, 0] < once["keypoints"][0, 1, 0]  # the left one is still called left
-    assert once["keypoints"][0, :, 0].tolist() == [80 - place[2], 80 - place[0]]
+    assert once["keypoints"][0, :, 0].tolist() == [79 - place[2], 79 - place[0]]  # points are pixels
 
 
 @pytest.mark.parametrize("name", STILL)

@@ -1,6 +1,7 @@
 """Every reader on damaged samples: tables or a typed error, nothing else. More of it: `fuzzing.py`."""
 
 import importlib.util
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cv_pipelines.sources import READERS
 
 spec = importlib.util.spec_from_file_location("fuzzing", Path(__file__).with_name("fuzzing.py"))
 fuzzing = importlib.util.module_from_spec(spec)
+sys.modules["fuzzing"] = fuzzing  # dataclasses look their module up
 spec.loader.exec_module(fuzzing)
 
 DRAWN = sorted(set(READERS) - {"digits"})

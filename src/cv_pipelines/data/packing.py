@@ -1,7 +1,8 @@
 """A packed cache of decoded images: after the first epoch no JPEG is decoded again.
 
-An entry is a folder named by a digest of what it holds (the content of each image, in order) and how (the side
-they are scaled to), so experiments that read the same images share it, and a change of either makes another.
+An entry is a folder named by a digest of what it holds (the content of each image, in order) and how (the
+side they are scaled to). So experiments that read the same images share it, and a change of either makes
+another.
 
     <folder>/<key>/pixels.bin    the images one after the other, (H, W, 3) uint8 RGB
     <folder>/<key>/index.npy     (N, 3) int64: where each begins in bytes, height, width

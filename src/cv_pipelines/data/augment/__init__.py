@@ -92,6 +92,7 @@ class Chain:
 def drop_degenerate(item: Item) -> Item:
     """Drop boxes with a side below two pixels, with their labels; `dropped` counts them."""
     before = len(item["boxes"])
-    boxes, kept = v2.functional.sanitize_bounding_boxes(item["boxes"], min_size=2)
+    inside = v2.functional.clamp_bounding_boxes(item["boxes"])
+    boxes, kept = v2.functional.sanitize_bounding_boxes(inside, min_size=2)
     dropped = before - int(torch.count_nonzero(kept))
     return item | {"boxes": boxes, "labels": item["labels"][kept], "dropped": dropped}
