@@ -109,7 +109,7 @@ def _alike_section(data: SourceData, alike: pd.DataFrame) -> Section:
 
 def _defect_pictures(data: SourceData, quarantine: pd.DataFrame) -> list[Section]:
     """Show the files among the defects that are pictures, as far as they can be read."""
-    items = []
+    items: list[GalleryItem] = []
     for row in quarantine.drop_duplicates("file").itertuples():
         image = _readable(Path(data.root or "."), str(row.file))
         if image is not None and len(items) < DEFECTS_SHOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import permutations
 
 import torch
@@ -119,7 +120,7 @@ def _turned(x: Tensor, matrix: Tensor) -> Tensor:
     return (matrix @ x.view(-1, 3, x.shape[-1])).view_as(x)
 
 
-def _on_signal(change: Augment) -> Augment:  # type: ignore[type-arg]
+def _on_signal(change: Callable[[Tensor], Tensor]) -> Augment:
     """Return a change of a window as a function of an item."""
 
     def augment(item: Item) -> Item:
