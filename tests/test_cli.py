@@ -48,8 +48,8 @@ BAD = {
         ["classification_digits: task: unknown name 'clasification'; allowed are activity, autoencoder"],
     ),
     "unknown augmentation": (
-        "classification_digits: {augment: {name: mixup}}",
-        ["classification_digits: augment.name: unknown name 'mixup'; allowed are"],
+        "classification_digits: {augment: {name: mix}}",
+        ["classification_digits: augment.name: unknown name 'mix'; allowed are"],
     ),
     "unknown option of the loss": (
         "classification_digits: {loss: {gamma: 2}}",

@@ -200,6 +200,18 @@ class Inputs(Strict):
     labels_per_class: Positive | None = None
 
 
+class Cache(Strict):
+    """Decoded images kept on the disk for training, so that each file is decoded once.
+
+    Attributes:
+        side: larger images are kept scaled down to this shorter side, in pixels; None keeps all pixels.
+        gigabytes: the most that the cache of the whole project may take, in 10⁹ bytes.
+    """
+
+    side: Positive | None = None
+    gigabytes: Annotated[float, Field(gt=0)] = 50.0
+
+
 class Optimizer(Strict):
     """The step rule.
 
@@ -308,6 +320,7 @@ class ExperimentConfig(Strict):
         tour: whether it belongs to the tour, on embedded data.
         embedder: an experiment whose checkpoint embeds images (GAN scores).
         inputs: size, normalisation, number of labels.
+        cache: keeps decoded images for training; None decodes them each time.
         augment: keys of `cv_pipelines.data.augment.AUGMENTS` and their options, in order, or one alone.
         loss: options of the task's loss.
         train: how it is fitted.
@@ -321,6 +334,7 @@ class ExperimentConfig(Strict):
     tour: bool = False
     embedder: str | None = None
     inputs: Inputs = Inputs()
+    cache: Cache | None = None
     augment: Annotated[list[Named], BeforeValidator(_as_list)] = []
     loss: dict[str, Any] = {}
     train: Train

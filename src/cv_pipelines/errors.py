@@ -40,5 +40,9 @@ class DataLimitError(CvPipelinesError):
     """A source shows more defects than its `limits` allow; names each, its value and its limit."""
 
 
+class CacheError(CvPipelinesError):
+    """Decoded images do not fit into the packed cache; names what they take and what there is."""
+
+
 class CheckpointError(CvPipelinesError):
     """A checkpoint folder is missing, incomplete, or does not fit the experiment."""

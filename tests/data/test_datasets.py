@@ -81,6 +81,13 @@ class TestTargets:
         assert isinstance(item["mask"], tv_tensors.Mask)
         assert item["mask"].tolist() == [[0, 1, 255, 0, 1, 255]] * 4
 
+    def test_a_cut_is_taken_from_the_whole_image(self, several):
+        cut = Chain([Named.model_validate({"name": "resized_crop", "size": [4, 6], "scale": [1.0, 1.0]})])
+        plain = Chain([Named(name="mirror")])
+        whole = SampleDataset(several, "mask", augment=cut)[0]
+        torch.testing.assert_close(SampleDataset(several, "mask", [2, 2], cut)[0]["mask"], whole["mask"])
+        assert SampleDataset(several, "mask", [2, 2], plain)[0]["mask"].shape == (2, 2)
+
     def test_resize_scales_mask_by_nearest_and_boxes_with_the_image(self, several):
         mask = SampleDataset(several, "mask", size=[8, 12])[0]
         assert mask["image"].shape == (3, 8, 12)

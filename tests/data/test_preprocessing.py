@@ -35,6 +35,20 @@ def test_images_are_normalised_by_channel(leading):
     assert (found[..., 1, :, :] == 2.5).all()
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_the_memory_format_changes_no_bit(height, width, seed):
+    normalize = Normalize(Preprocessing(size=None, mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4]))
+    images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, 3, height, width), np.uint8))
+    last = images.contiguous(memory_format=torch.channels_last)
+    expected = (images.float() - normalize.mean.view(-1, 1, 1)) / normalize.std.view(-1, 1, 1)
+    for given_images in (images, last):
+        kept = given_images.clone()
+        assert torch.equal(normalize(given_images), expected)
+        assert torch.equal(given_images, kept)
+    assert normalize(last).stride() == expected.contiguous(memory_format=torch.channels_last).stride()
+
+
 @pytest.mark.parametrize("leading", [(), (5,)])
 def test_signals_are_normalised_by_channel(leading):
     normalize = Normalize(Preprocessing(size=None, mean=[1.0, -1.0, 0.0], std=[1.0, 2.0, 0.5]))

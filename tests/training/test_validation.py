@@ -54,7 +54,7 @@ def test_a_right_one_passes():
             ["weights", "'packaged' or 'none'"],
         ),
         ({"model": {"name": "fcos", "width": 48}}, ["model: width", "multiple of 32", "48"]),
-        ({"augment": {"name": "smal"}}, ["augment.name", "'smal'", "boxes, photo, scene, signal"]),
+        ({"augment": {"name": "smal"}}, ["augment.name", "'smal'", "allowed are amplitude, aug_mix, blur"]),
         (
             {"augment": {"name": "small_image", "shear": 3}},
             ["augment: shear: unknown key", "3", "erase, flip, padding, rotation"],
@@ -62,7 +62,7 @@ def test_a_right_one_passes():
         ({"augment": {"name": "photo"}}, ["augment: size", "Field required"]),
         ({"loss": {"gamma": 2.0}}, ["loss: gamma: unknown key", "2.0", "allowed are label_smoothing"]),
         ({"loss": {"label_smoothing": "much"}}, ["loss: label_smoothing", "'much'"]),
-        ({"optimiser": {}}, ["optimiser: unknown key", "augment, embedder, evaluate"]),
+        ({"optimiser": {}}, ["optimiser: unknown key", "augment, cache, embedder, evaluate"]),
         (train(epochs=0), ["train.epochs", "greater than 0", "value 0"]),
         (train(epochs="10"), ["train.epochs", "'10'", "integer"]),
         (train(lr=0.1), ["train.lr: unknown key", "0.1"]),
@@ -71,6 +71,8 @@ def test_a_right_one_passes():
         (train(seeds=[]), ["train.seeds", "at least 1"]),
         (train(fit_on="train_val"), ["train", "leaves nothing to choose on"]),
         ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),
+        ({"cache": {"side": 0}}, ["cache.side", "greater than 0", "value 0"]),
+        ({"cache": {"gigabytes": 0.0}}, ["cache.gigabytes", "greater than 0"]),
         ({"evaluate": {"scales": [1.0, 1.5]}}, ["evaluate.scales", "segmentation only"]),
         ({"evaluate": {"scales": []}}, ["evaluate.scales", "at least 1 item"]),
         ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
@@ -92,6 +94,19 @@ def test_every_defect_has_its_line():
     lines = str(error.value).splitlines()
     assert len(lines) == 3
     assert all(line.startswith(WHERE) for line in lines)
+
+
+def test_a_detector_takes_no_size_of_inputs():
+    detection = {"task": "detection", "model": {"name": "fcos"}, "augment": None, "loss": {}}
+    with pytest.raises(ConfigError, match=r"inputs\.size: detectors resize by themselves"):
+        check_experiment(WHERE, values(**detection, inputs={"size": [64, 64]}), SOURCES)
+
+
+def test_scaled_images_of_the_cache_are_for_tasks_without_places():
+    detection = {"task": "detection", "model": {"name": "fcos"}, "augment": None, "loss": {}}
+    assert check_experiment(WHERE, values(**detection, cache={}), SOURCES).cache.side is None
+    with pytest.raises(ConfigError, match=r"cache.side: 256 .*autoencoder, classification, gan"):
+        check_experiment(WHERE, values(**detection, cache={"side": 256}), SOURCES)
 
 
 def test_a_gan_needs_an_embedder():

@@ -75,12 +75,11 @@ class SourceData:
     def read(self, index: int) -> Tensor:
         """Read a sample: image (C, H, W) uint8 or signal (C, T) float32."""
         row = self._cell("row", index)
-        if row >= 0:
-            name = "signals" if self.kind == "signal" else "images"
-            array = np.array(self.arrays[name][row])
-            return torch.from_numpy(array if self.kind == "signal" else _channels_first(array))
-        path = Path(self.root or ".") / self._cell("media", index)
-        return torch.from_numpy(_channels_first(read_rgb(path)))
+        if row < 0:
+            return _channels_first(read_rgb(Path(self.root or ".") / self._cell("media", index)))
+        if self.kind == "signal":
+            return torch.from_numpy(np.array(self.arrays["signals"][row]))
+        return _channels_first(np.array(self.arrays["images"][row]))
 
     def labels(self, index: int) -> list[int]:
         """Return the class indices of a sample."""
@@ -89,6 +88,9 @@ class SourceData:
 
     def mask(self, index: int) -> np.ndarray:
         """Read a sample's target mask, (H, W) uint8 class indices with 255 for void."""
+        row = self._cell("row", index)
+        if row >= 0 and "masks" in self.arrays:
+            return np.array(self.arrays["masks"][row])
         return read_mask(Path(self.root or ".") / self._cell("target", index), self.categories)
 
     @cached_property
@@ -106,9 +108,10 @@ class SourceData:
         return self._columns[name][index].as_py()
 
 
-def _channels_first(image: np.ndarray) -> np.ndarray:
-    stacked = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    return np.array(stacked)
+def _channels_first(image: np.ndarray) -> Tensor:
+    """View (H, W) or (H, W, C) as (C, H, W): a copy would cost as much as the resize that follows."""
+    pixels = torch.from_numpy(image if image.flags.writeable else image.copy())
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -127,7 +130,8 @@ class SampleDataset(Dataset[Item]):
         data: the samples, in order.
         target: which target to read.
         size: (height, width) to resize images and masks to; None keeps them.
-        augment: applied after the resize, to an item and to what draws one more for mixtures.
+        augment: applied after the resize, to an item and to what draws one more for mixtures; one whose
+            `cuts` is true cuts its own size out of the whole image instead.
         seed: of the augmentation.
     """
 
@@ -143,7 +147,8 @@ class SampleDataset(Dataset[Item]):
         self.target = target
         self.augment = augment
         self.seed = seed
-        self.resize = v2.Resize(size, antialias=True) if size else None
+        cuts = augment is not None and getattr(augment, "cuts", False)
+        self.resize = v2.Resize(size, antialias=True) if size and not cuts else None
         self.objects = PackedObjects(data) if target == "boxes" else None
 
     def __len__(self) -> int:

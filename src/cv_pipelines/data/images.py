@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cv_pipelines.data.inspection import inspect_image
+from cv_pipelines.data.jpeg import decode_jpeg
 from cv_pipelines.data.parallel import in_parallel
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.errors import BadSampleError
@@ -18,7 +20,11 @@ from cv_pipelines.errors import BadSampleError
 
 def read_rgb(path: Path) -> np.ndarray:
     """Read an image file as (H, W, 3) uint8 RGB, whatever its mode."""
-    with Image.open(path) as image:
+    data = path.read_bytes()
+    pixels = decode_jpeg(data)
+    if pixels is not None:
+        return pixels
+    with Image.open(BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
 
 

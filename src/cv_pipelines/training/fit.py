@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.augment import Chain
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
+from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
@@ -70,11 +71,26 @@ def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
     return checkpoints, pd.concat(histories, ignore_index=True)
 
 
+def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> SourceData:
+    """Let an experiment that asks for it read what it fits from the packed cache in a folder.
+
+    Where all pixels are kept, so is what it validates on; scaled images differ a little from the files, and
+    validation and prediction are to read the same.
+    """
+    if config.cache is None:
+        return data
+    both = config.train.fit_on == "train_val" or config.cache.side is None
+    splits, masks = ("train", "val") if both else ("train",), config.task == "segmentation"
+    return packed(data, splits, config.cache, folder, masks=masks)
+
+
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
     for key in ("workers", "device", "seeds"):  # change no result, or name several trainings
         config["train"].pop(key)
+    cache = config.pop("cache")
+    config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
     samples = job.data.samples
     text = json.dumps(config, sort_keys=True, default=str)
     text += "".join(samples["sample_id"] + samples["split"] + samples["content_hash"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, parse
-from cv_pipelines.data.augment import AUGMENTS
+from cv_pipelines.data.augment import AUGMENTS, PICTURES
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import MODELS, builder
 from cv_pipelines.sources import READERS, reader
@@ -64,6 +64,13 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
         raise ConfigError(f"{where}: evaluate.protocol: {config.evaluate.protocol!r} is for detection only")
     if config.evaluate.scales != [1.0] and config.task != "segmentation":
         raise ConfigError(f"{where}: evaluate.scales: {config.evaluate.scales} is for segmentation only")
+    if config.inputs.size and config.task == "detection":
+        raise ConfigError(f"{where}: inputs.size: detectors resize by themselves; see the model's options")
+    if config.cache and config.cache.side and config.task not in PICTURES:
+        raise ConfigError(
+            f"{where}: cache.side: {config.cache.side} would belie the boxes or masks of task "
+            f"{config.task}; leave it out, it is for {', '.join(PICTURES)}"
+        )
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
     if config.task == "gan" and config.train.gradient_clip is not None:

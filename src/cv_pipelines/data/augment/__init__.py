@@ -16,6 +16,7 @@ from cv_pipelines.data.augment import color, geometry, mixing, presets, signals
 from cv_pipelines.data.augment.geometry import Augment, Item
 from cv_pipelines.data.augment.mixing import Mixer, fires, unmixed_labels
 
+CUTTING = ("photo", "resized_crop")
 PICTURES = ("autoencoder", "classification", "gan")
 ALL = (*PICTURES, "detection", "segmentation")
 
@@ -61,10 +62,15 @@ class Chain:
 
     Args:
         steps: names and options, in order.
+
+    Attributes:
+        cuts: whether the first step cuts a region out of the whole image and resizes that, so that the image
+            must not be resized before it.
     """
 
     def __init__(self, steps: Sequence[Named]) -> None:
         self.steps: list[Augment | Mixer] = [AUGMENTS[step.name][0](**step.options) for step in steps]
+        self.cuts = bool(steps) and steps[0].name in CUTTING
         self.mixes = any(isinstance(step, Mixer) for step in self.steps)
 
     def __call__(self, item: Item, another: Callable[[], Item]) -> Item:

@@ -17,6 +17,7 @@ def train_model(
     name: str,
     experiment: dict[str, Any],
     folder: Path,
+    cache: Path,
     verdict: dict[str, Any],
     init: dict[int, Checkpoint] | None = None,
     **tables: Any,
@@ -27,6 +28,7 @@ def train_model(
         name: of the experiment.
         experiment: its parameters.
         folder: where an interrupted training leaves its state.
+        cache: folder of packed images, shared by all experiments.
         verdict: says that the source is within its limits; without it there is nothing to train on.
         init: checkpoints of the experiment that `init_from` names; its first seed starts every training.
         tables: its source; see `source_data`.
@@ -34,9 +36,14 @@ def train_model(
     Returns:
         A checkpoint a seed, and the history.
     """
-    from cv_pipelines.config import ExperimentConfig, parse
-    from cv_pipelines.training.fit import Job, fit
+    from cv_pipelines.config import ExperimentConfig, SourceConfig, parse
+    from cv_pipelines.data.parallel import running_on
+    from cv_pipelines.training.fit import Job, fit, with_cache
 
     del verdict
     start = next(iter(init.values())) if init else None
-    return fit(Job(name, parse(name, ExperimentConfig, experiment), source_data(**tables), folder, start))
+    config, data = parse(name, ExperimentConfig, experiment), source_data(**tables)
+    if config.cache:
+        with running_on(parse("source", SourceConfig, tables["source"]).engine):
+            data = with_cache(config, data, cache)
+    return fit(Job(name, config, data, folder, start))
