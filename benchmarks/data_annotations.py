@@ -1,8 +1,7 @@
 """COCO annotations to tables: our reader against pycocotools, on a drawn file of train2017's size.
 
-Neither side opens an image: ours is given the sizes that the file states. Each runs in a process of its own,
-so that its peak of memory is its own. Prints a table and writes `benchmarks/results/data_annotations.json`;
-a ratio above 1 means ours is faster or smaller. `--share 0.1` draws a tenth of the file.
+Neither side opens an image: ours is given the sizes that the file states. `--share 0.1` draws a tenth of the
+file.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from _harness import Row, alone, report
+from _harness import Row, in_turns, report
 
 IMAGES, OBJECTS = 118_287, 860_001
 FILE = "annotations/instances_train2017.json"
@@ -63,14 +62,17 @@ def record(number: int, rng: np.random.Generator, images: int) -> dict[str, Any]
 
 def ours(root: Path) -> int:
     """Read the file into our tables; returns the number of objects."""
+    from cv_pipelines.config import Engine, SourceConfig
     from cv_pipelines.data.inspection import ImageInfo
     from cv_pipelines.sources import coco
+    from cv_pipelines.sources.ingest import read_tables
 
     def stated(_: Path, wanted: Mapping[str, Any], __: Any) -> dict[str, ImageInfo]:
         return {k: ImageInfo(k, r.width, r.height, "RGB", "JPEG", k) for k, r in wanted.items()}
 
     coco.scan_images = stated  # type: ignore[assignment]
-    return len(coco.read(root).annotations)
+    config = SourceConfig(reader="coco", engine=Engine(workers=1))
+    return len(read_tables(config, root).annotations)
 
 
 def pycocotools(root: Path) -> int:
@@ -89,7 +91,7 @@ def main() -> None:
         draw(Path(folder), share)
         draw(Path(tiny), 0.0005)
         size = (Path(folder) / FILE).stat().st_size >> 20
-        mine, peer = (alone(side, Path(folder), warm=(Path(tiny),)) for side in (ours, pycocotools))
+        mine, peer = in_turns((ours, pycocotools), Path(folder), warm=(Path(tiny),), rounds=3)
     if mine.result != peer.result:
         raise SystemExit(f"ours has {mine.result} objects, pycocotools {peer.result}")
     what = f"COCO annotations ({mine.result:,} objects, {size} MB) to tables"

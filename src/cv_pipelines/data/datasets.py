@@ -94,7 +94,7 @@ class SourceData:
         return read_mask(Path(self.root or ".") / self._cell("target", index), self.categories)
 
     @cached_property
-    def _columns(self) -> dict[str, pa.Array]:
+    def columns(self) -> dict[str, pa.Array]:
         """What is read sample by sample, packed.
 
         The cells of a data frame are slow to reach, and as objects they would be copied into every loader
@@ -105,7 +105,7 @@ class SourceData:
         return {name: column.chunk(0) for name, column in zip(names, table.columns, strict=True)}
 
     def _cell(self, name: str, index: int) -> Any:
-        return self._columns[name][index].as_py()
+        return self.columns[name][index].as_py()
 
 
 def _channels_first(image: np.ndarray) -> Tensor:
@@ -150,6 +150,7 @@ class SampleDataset(Dataset[Item]):
         cuts = augment is not None and getattr(augment, "cuts", False)
         self.resize = v2.Resize(size, antialias=True) if size and not cuts else None
         self.objects = PackedObjects(data) if target == "boxes" else None
+        _ = data.columns  # packed here, once, and not in every worker
 
     def __len__(self) -> int:
         return len(self.data.samples)
