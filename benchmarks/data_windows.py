@@ -1,8 +1,9 @@
 """Phone recordings to windows: our HAPT reader against the plain numpy and scipy script.
 
 The script is what one writes from the data set's README: `numpy.loadtxt` for each file, a median filter and
-Butterworth filters axis by axis, a slice a window. Both read the unpacked tree: the real one if
-`CV_PIPELINES_RAW` holds `hapt/`, else drawn recordings of 30 people.
+Butterworth filters axis by axis, a slice a window. One of its kind stops at the array; the other writes UCI
+HAR's nine text files, which programs for that data set start from. Both read the unpacked tree: the real one
+if `CV_PIPELINES_RAW` holds `hapt/`, else drawn recordings of 30 people.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import tarfile
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from _harness import Row, in_turns, report
 
@@ -38,9 +41,23 @@ def ours(root: Path) -> int:
     return len(read_tables(config, root).samples)
 
 
+def script_to_text(root: Path) -> int:
+    """Cut the windows as a script does and write UCI HAR's text files; returns their number."""
+    windows = cut(root)
+    for channel in range(windows.shape[1]):
+        with tempfile.TemporaryFile("w") as file:
+            for window in windows[:, channel]:
+                file.write("".join(f"{value:16.7e}" for value in window) + "\n")
+    return len(windows)
+
+
 def script(root: Path) -> int:
     """Cut the windows as a script does; returns their number."""
-    import numpy as np
+    return len(cut(root))
+
+
+def cut(root: Path) -> np.ndarray:
+    """Return the windows, (N, 9, 128)."""
     from scipy import signal
 
     folder = root / FOLDER
@@ -63,7 +80,7 @@ def script(root: Path) -> int:
             recordings[experiment, user] = np.concatenate([total - still, gyro, total], axis=1)
         whole = recordings[experiment, user]
         windows += [whole[start : start + 128].T for start in range(first - 1, last - 127, 64)]
-    return len(np.stack(windows).astype(np.float32))
+    return np.stack(windows).astype(np.float32)
 
 
 def main() -> None:
@@ -73,11 +90,16 @@ def main() -> None:
 
         prepare(Path(folder))
         hapt.write_sample(Path(tiny), n=2)
-        mine, peer = in_turns((ours, script), Path(folder), warm=(Path(tiny),), rounds=3)
-    if mine.result != peer.result:
-        raise SystemExit(f"ours has {mine.result} windows, the script {peer.result}")
-    what = f"phone recordings to {mine.result:,} windows"
-    report("data_windows", [Row(what, "s", mine.seconds, peer.seconds, "numpy and scipy script", 4.0)])
+        sides = (ours, script, script_to_text)
+        mine, array, text = in_turns(sides, Path(folder), warm=(Path(tiny),), rounds=3)
+    if not mine.result == array.result == text.result:
+        raise SystemExit(f"ours has {mine.result} windows, the script {array.result}")
+    what, peer = f"phone recordings to {mine.result:,} windows", "numpy and scipy script"
+    rows = [
+        Row(what, "s", mine.seconds, text.seconds, f"{peer} to UCI HAR's files", 4.0),
+        Row(what, "s", mine.seconds, array.seconds, f"{peer} to an array"),
+    ]
+    report("data_windows", rows)
 
 
 if __name__ == "__main__":
