@@ -1,7 +1,6 @@
 """One function over many rows: in order, on every engine, also when a worker of a cluster dies."""
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -15,11 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cv_pipelines.config import Engine, SourceConfig
+from cv_pipelines.config import Cache, Engine, SourceConfig
+from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.data.inspection import scan_images
+from cv_pipelines.data.measures import measure
+from cv_pipelines.data.packing import packed
 from cv_pipelines.data.parallel import in_parallel, running_on
 from cv_pipelines.data.schema import Quarantine
 from cv_pipelines.errors import ConfigError
+from cv_pipelines.plots.data_report import draw
 from cv_pipelines.sources.ingest import read_tables
 
 ENGINES = [Engine(), Engine(workers=1), Engine(backend="processes", workers=2)]
@@ -73,15 +76,34 @@ def cluster():
         yield running
 
 
-def test_a_cluster_whose_worker_is_killed_gives_the_same_tables(tmp_path, cluster):
-    noise = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two folders of 60 noisy pictures, and one file that is none."""
+    root = tmp_path_factory.mktemp("pictures")
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
     for label in ("a", "b"):
-        (tmp_path / "train" / label).mkdir(parents=True)
-        Image.fromarray(noise).save(tmp_path / "train" / label / "0.png")
-        for k in range(1, 100):
-            shutil.copy(tmp_path / "train" / label / "0.png", tmp_path / "train" / label / f"{k}.png")
-    (tmp_path / "train" / "a" / "50.png").write_bytes(b"cut")
-    wanted = read_tables(SourceConfig(reader="image_folder"), tmp_path)
+        folder = root / "train" / label
+        folder.mkdir(parents=True)
+        for k in range(60):
+            Image.fromarray(np.roll(noise, 7 * k, axis=1)).save(folder / f"{k}.jpg", quality=95)
+    (root / "train" / "a" / "50.jpg").write_bytes(b"cut")
+    return root
+
+
+def job(root, engine, cache):
+    """Inspect, measure, report and pack; returns all that comes out."""
+    tables = read_tables(SourceConfig(reader="image_folder", engine=engine), root)
+    data = SourceData(tables.samples, tables.annotations, tables.categories, tables.arrays, root)
+    with running_on(engine):
+        measures = measure(data)
+        kept = packed(data, ["train"], Cache(side=64), cache, masks=False)
+    _, summary, *_ = draw("pictures", data, tables.quarantine, tables.facts, measures)
+    pixels = np.array(kept.arrays["images"].pixels)
+    return tables.samples, tables.quarantine, measures, summary, pixels
+
+
+def test_a_cluster_whose_worker_is_killed_gives_the_same_tables_report_and_cache(pictures, cluster, tmp_path):
+    wanted = job(pictures, Engine(), tmp_path / "here")
     victim = next(iter(cluster.workers.values())).pid
     ended = threading.Event()
     killed_midway = []
@@ -94,9 +116,25 @@ def test_a_cluster_whose_worker_is_killed_gives_the_same_tables(tmp_path, cluste
     killer = threading.Thread(target=kill)
     killer.start()
     engine = Engine(backend="dask", address=cluster.scheduler_address)
-    found = read_tables(SourceConfig(reader="image_folder", engine=engine), tmp_path)
+    found = job(pictures, engine, tmp_path / "there")
     ended.set()
     killer.join()
     assert killed_midway == [True]
-    pd.testing.assert_frame_equal(found.samples, wanted.samples)
-    pd.testing.assert_frame_equal(found.quarantine, wanted.quarantine)
+    for one, other in zip(found[:3], wanted[:3], strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert found[3] == wanted[3]
+    np.testing.assert_array_equal(found[4], wanted[4])
+
+
+def test_few_large_results_wait_at_a_time():
+    done = []
+
+    def note(row):
+        done.append(row)
+        return row
+
+    with running_on(Engine(workers=1)):
+        results = in_parallel(note, list(range(1000)), "Counting", held=100)
+        assert [next(results) for _ in range(150)] == list(range(150))
+        assert len(done) <= 200
+        assert list(results) == list(range(150, 1000))

@@ -36,6 +36,9 @@ from cv_pipelines.errors import CacheError
 PIXELS, INDEX = "pixels.bin", "index.npy"
 GIGABYTE = 10**9
 
+HELD = 512
+"""Decoded images that may wait for being written: half a gigabyte of VGA size."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -141,7 +144,7 @@ def pack(
     with FileLock(folder / f"{key}.lock"):
         entry = folder / key
         if not entry.is_dir():
-            _write(entry, in_parallel(draw, files, "Packing images"), len(files))
+            _write(entry, in_parallel(draw, files, "Packing images", held=HELD), len(files))
         os.utime(entry)
         _evict(folder, key, limit)
         return Packed.open(entry, 3 if categories is None else None)

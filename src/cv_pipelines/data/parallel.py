@@ -20,8 +20,11 @@ from cv_pipelines.errors import ConfigError
 T = TypeVar("T")
 R = TypeVar("R")
 
-BATCH = 32
-"""Rows that travel to a worker together."""
+BATCHES = 1000
+"""Batches that rows are cut into: to send one costs a cluster as much as to inspect several images."""
+
+SMALLEST, LARGEST = 32, 4096
+"""Rows in a batch."""
 
 
 BACKENDS = {"threads": "threading", "processes": "loky"}
@@ -58,25 +61,35 @@ def _dask_client(engine: Engine) -> Iterator[None]:
         yield
 
 
-def in_parallel(function: Callable[[T], R], rows: Sequence[T], title: str) -> Iterator[R]:
+def in_parallel(
+    function: Callable[[T], R], rows: Sequence[T], title: str, *, held: int | None = None
+) -> Iterator[R]:
     """Yield `function(row)` for every row, with progress on a terminal.
 
     Args:
         function: of the top level of a module (or a `functools.partial` of one), so that it can travel.
         rows: what it is applied to.
         title: said beside the progress bar.
+        held: how many results may wait in memory, where they are large; None for any number.
     """
-    tasks = (delayed(_apply)(function, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
-    # Rows are a few milliseconds of C code that frees the interpreter's lock, so threads are the default.
-    batches = Parallel(prefer="threads", return_as="generator", batch_size=1)(tasks)
+    step = held or max(len(rows), 1)
+    parts = (rows[start : start + step] for start in range(0, len(rows), step))
     yield from track(
-        (result for batch in batches for result in batch),
+        (result for part in parts for result in _results(function, part)),
         title,
         total=len(rows),
         transient=True,
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
+
+
+def _results(function: Callable[[T], R], rows: Sequence[T]) -> Iterator[R]:
+    size = min(max(len(rows) // BATCHES, SMALLEST), LARGEST)
+    tasks = (delayed(_apply)(function, rows[start : start + size]) for start in range(0, len(rows), size))
+    # Rows are a few milliseconds of C code that frees the interpreter's lock, so threads are the default.
+    for batch in Parallel(prefer="threads", return_as="generator", batch_size=1)(tasks):
+        yield from batch
 
 
 def _apply(function: Callable[[T], R], rows: Sequence[T]) -> list[R]:

@@ -51,9 +51,10 @@ class Normalize(nn.Module):
         """Map raw (…, C, H, W) images or (…, C, T) signals to float32 of the same shape."""
         if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
             # Row by row, for a CPU is slow to repeat three numbers along the innermost axis.
-            mean, std = self.mean.repeat(x.shape[3]), self.std.repeat(x.shape[3])
-            rows = torch.sub(x.permute(0, 2, 3, 1).flatten(2), mean).div_(std)
-            return rows.unflatten(2, (x.shape[3], -1)).permute(0, 3, 1, 2)
+            batch, channels, height, width = x.shape
+            rows = x.permute(0, 2, 3, 1).view(batch, height, width * channels)
+            rows = torch.sub(rows, self.mean.repeat(width)).div_(self.std.repeat(width))
+            return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
         trailing = 2 if x.dtype == torch.uint8 else 1
         shape = (-1, *(1,) * trailing)
         return torch.sub(x, self.mean.view(shape)).div_(self.std.view(shape))
