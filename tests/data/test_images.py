@@ -119,7 +119,9 @@ def save_deep(path, values):
     """Write a PNG of 16 bits a channel, which Pillow can do for grey only."""
     channels = values.shape[2] if values.ndim == 3 else 1
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
-    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    head = struct.pack(
+        ">IIBBBBB", values.shape[1], values.shape[0], 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0
+    )
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
     whole = (
         struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks
@@ -164,7 +166,9 @@ def test_what_exif_says_to_turn_is_told_and_stays_as_stored(tmp_path):
     assert read_rgb(tmp_path / "6.png").tolist() == read_rgb(tmp_path / "1.png").tolist()
 
 
-@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x" * 40])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x" * 40]
+)
 def test_broken_exif_harms_nobody(tmp_path, exif):
     Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg", exif=exif)
     assert inspect_image(tmp_path, "a.jpg").orientation == 1

@@ -95,7 +95,8 @@ def _is_deep_png(kind: str, data: bytes) -> bool:
 
 
 def _check_range(image: Image.Image) -> None:
-    low, high = image.getextrema()
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
     if image.mode == "F" or low < 0 or high > 65535:
         detail = f"mode {image.mode}, values {low} to {high}; expected integers of at most 16 bits"
         raise BadSampleError("unknown range of values", detail)

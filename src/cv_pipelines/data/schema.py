@@ -85,8 +85,8 @@ QUARANTINE = pa.DataFrameSchema(
     ordered=True,
     coerce=True,
 )
-"""`reason` is a short fixed phrase (counted in reports); `action` one of `ACTIONS`; `detail` says what was seen
-and expected."""
+"""`reason` is a short fixed phrase (counted in reports), `action` one of `ACTIONS`; `detail` says what was
+seen and expected."""
 
 
 class Category(BaseModel):

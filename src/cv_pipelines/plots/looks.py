@@ -40,8 +40,9 @@ def image_looks(measures: pd.DataFrame, split: np.ndarray) -> go.Figure:
                 col=column,
             )
         figure.update_xaxes(title_text=f"{name} (0 to 255)", row=1, col=column)
-    figure.update_yaxes(title_text="share of the samples", tickformat=".0%", col=1)
-    return styled(figure, title, 360, "mean and deviation of the luma").update_layout(margin_t=100)
+    figure.update_yaxes(tickformat=".0%").update_yaxes(title_text="share of the samples", col=1)
+    styled(figure, title, 360, "mean and deviation of the luma")
+    return figure.update_layout(margin_t=100, legend_y=1.12)
 
 
 def signal_looks(measures: pd.DataFrame, split: np.ndarray) -> go.Figure:
