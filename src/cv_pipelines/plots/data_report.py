@@ -102,7 +102,8 @@ def _checks(checks: list[Check]) -> Section:
         sign = "at least" if one.name in LEAST else "at most"
         allowed = "no limit set" if one.limit is None else f"{sign} {one.limit:g}"
         verdict = "" if one.limit is None else "kept" if one.kept else "NOT KEPT: training is refused"
-        rows.append([one.name, MEANINGS[one.name], number(one.value), allowed, verdict])
+        here = f"{one.value:,.0f}" if one.name in LEAST else number(one.value)
+        rows.append([one.name, MEANINGS[one.name], here, allowed, verdict])
     text = "What the limits of the source are about; a limit that is not kept stops whatever trains on it."
     return Section("Checks", text, body=table(["check", "what it says", "here", "allowed", ""], rows))
 
