@@ -10,6 +10,10 @@ import pandas as pd
 from cv_pipelines.data.schema import SPLITS
 
 BITS = 64
+
+NEAR = 3
+"""Bits in which the hashes of look-alikes may differ."""
+
 COLUMNS = ["split", "sample_id", "other_split", "other_id", "distance"]
 CHUNK = 20_000
 
@@ -45,7 +49,7 @@ def exact_duplicates(samples: pd.DataFrame) -> pd.DataFrame:
     return found.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
-def near_duplicates(samples: pd.DataFrame, hashes: pd.Series, distance: int = 3) -> pd.DataFrame:
+def near_duplicates(samples: pd.DataFrame, hashes: pd.Series, distance: int = NEAR) -> pd.DataFrame:
     """Find pairs of samples in different splits whose perceptual hashes differ in few bits.
 
     Two hashes of 64 bits that differ in at most d of them agree wholly in one of d + 1 bands of bits, so only

@@ -54,6 +54,7 @@ def summarise(
         "duplicates": count_by_pair(repeats),
         "label_conflicts": int((~repeats["same_labels"].astype(bool)).sum()),
         "near_duplicates": count_by_pair(alike),
+        "hashed": int(measures["phash"].notna().sum()) if "phash" in measures else 0,
         "measures": mean_measures(data.samples, measures),
         "quarantine": reasons.to_dict("records"),
         "facts": facts,

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from cv_pipelines.config import Limits
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.data.duplicates import exact_duplicates, near_duplicates
+from cv_pipelines.data.duplicates import NEAR, exact_duplicates, near_duplicates
 from cv_pipelines.data.findings import summarise
 from cv_pipelines.data.limits import LEAST, MEANINGS, Check, check
 from cv_pipelines.plots.defects import quarantine_block
@@ -17,7 +17,7 @@ from cv_pipelines.plots.document import Section, table
 from cv_pipelines.plots.gallery import GalleryItem, gallery
 from cv_pipelines.plots.looks import image_looks, signal_looks
 from cv_pipelines.plots.page import data_page
-from cv_pipelines.plots.samples import label_of, picture_of, sample_gallery
+from cv_pipelines.plots.samples import SIGNAL_CHANNELS, label_of, picture_of, sample_gallery
 from cv_pipelines.plots.source import box_sizes, class_bars, image_sizes, pixel_bars, split_bars
 from cv_pipelines.plots.theme import number
 
@@ -56,11 +56,10 @@ def draw(
         Section("Classes", _balance_text(summary), classes),
         *_objects(data, summary),
         *_looks(data, measures),
-        Section("Samples", "Spread evenly over the train split.", samples),
+        Section("Samples", "Spread evenly.", samples),
         _leaks(data, summary, repeats),
     ]
-    if len(alike):
-        sections.append(_alike_section(data, alike))
+    sections += _alike_section(data, alike)
     page = data_page(
         f"Data: {title}",
         _subtitle(data, summary),
@@ -92,7 +91,8 @@ def _tiles(summary: dict[str, Any]) -> dict[str, str]:
     tiles["left out"] = f"{counts['dropped']:,}"
     tiles["corrected"] = f"{counts['repaired']:,}"
     tiles["repeated contents"] = f"{sum(summary['duplicates'].values()):,}"
-    tiles["look-alikes across splits"] = f"{sum(summary['near_duplicates'].values()):,}"
+    if summary["hashed"]:
+        tiles["look-alikes across splits"] = f"{sum(summary['near_duplicates'].values()):,}"
     return tiles
 
 
@@ -153,7 +153,8 @@ def _objects(data: SourceData, summary: dict[str, Any]) -> list[Section]:
 def _looks(data: SourceData, measures: pd.DataFrame) -> list[Section]:
     split = data.samples["split"].to_numpy(object)
     if data.kind == "signal":
-        return [Section("Signals", "How much each channel moves.", signal_looks(measures, split))]
+        channels = SIGNAL_CHANNELS if data.channels == len(SIGNAL_CHANNELS) else None
+        return [Section("Signals", "How much each channel moves.", signal_looks(measures, split, channels))]
     light = image_looks(measures, split)
     sections = [Section("Light", "How bright the images are, and how much contrast.", light)]
     if data.samples[["width", "height"]].drop_duplicates().shape[0] > 1:
@@ -176,7 +177,7 @@ def _leaks(data: SourceData, summary: dict[str, Any], repeats: pd.DataFrame) -> 
         border = official.get(pair, {}).get("official")
         note = "official split, kept as it is" if shared and border else ""
         examples = ", ".join(map(str, [*found["groups"], *found["samples"]][:5]))
-        alike = summary["near_duplicates"].get(pair, 0)
+        alike = summary["near_duplicates"].get(pair, 0) if summary["hashed"] else None
         told = [found["shared_groups"], found["shared_contents"], alike, examples, note]
         rows.append([pair.replace("|", " and "), *told])
     head = ["splits", "shared groups", "same content", "look-alikes", "for example", ""]
@@ -184,8 +185,9 @@ def _leaks(data: SourceData, summary: dict[str, Any], repeats: pd.DataFrame) -> 
     inner = ", ".join(f"{count:,} in {split}" for split, count in within.items() if count)
     text = (
         "What two splits share: groups (subjects, videos), contents byte for byte, and images that look the "
-        f"same.\n\nWithin a split, contents repeat: {inner or 'never'}. Contents that occur with different "
-        f"classes: {summary['label_conflicts']:,}."
+        f"same, sought among the {summary['hashed']:,} that are large and varied enough.\n\n"
+        f"Within a split, contents repeat: {inner or 'never'}. Contents that occur with different classes: "
+        f"{summary['label_conflicts']:,}."
     )
     figure = None
     if len(repeats) and data.kind == "image":
@@ -207,10 +209,19 @@ def _paired(data: SourceData, index: int, told: str) -> GalleryItem:
     return GalleryItem(picture_of(data, index), title, truth=f"{told} · {label}" if label else told)
 
 
-def _alike_section(data: SourceData, alike: pd.DataFrame) -> Section:
+def _alike_section(data: SourceData, alike: pd.DataFrame) -> list[Section]:
+    """Show pairs that look the same; those with equal bytes are shown already."""
+    contents = data.samples.set_index("sample_id")["content_hash"]
+    equal = contents.reindex(alike["sample_id"]).to_numpy() == contents.reindex(alike["other_id"]).to_numpy()
+    alike = alike[~equal]
+    if alike.empty:
+        return []
     place, items = _places(data), []
     for pair in alike.head(PAIRS_SHOWN).itertuples():
         for sample_id, split in ((pair.sample_id, pair.split), (pair.other_id, pair.other_split)):
-            items.append(_paired(data, place[sample_id], f"{split} · {pair.distance} of 64 bits apart"))
-    text = f"{len(alike):,} pairs of different splits whose perceptual hashes differ in at most 3 of 64 bits."
-    return Section("Look-alikes", text, gallery(items, {}, title="The closest pairs, side by side"))
+            items.append(_paired(data, place[sample_id], f"{split} · {pair.distance} bits apart"))
+    text = (
+        "Pairs of different splits, of unequal bytes, whose perceptual hashes differ in at most "
+        f"{NEAR} of 64 bits: {len(alike):,}."
+    )
+    return [Section("Look-alikes", text, gallery(items, {}, title="The closest pairs, side by side"))]

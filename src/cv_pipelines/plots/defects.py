@@ -18,8 +18,8 @@ MEANINGS = {
     "noted": "kept as it is; worth knowing",
 }
 
-LISTED = 60
-"""Files that the page lists at most; the table on disk has all."""
+LISTED, OF_A_REASON = 60, 12
+"""Files that the page lists at most, in all and of one reason; the table on disk has all."""
 
 SIDES = (240, 160)
 """Width and height in pixels that a thumbnail fits in; shown at half of that."""
@@ -69,7 +69,7 @@ def _some_of_each(quarantine: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFram
         index=quarantine.index,
     )
     turn = place.groupby(place).cumcount()
-    chosen = turn.sort_values(kind="stable").index[:LISTED]
+    chosen = turn[turn < OF_A_REASON].sort_values(kind="stable").index[:LISTED]
     return quarantine.loc[place[chosen].sort_index().sort_values(kind="stable").index]
 
 
@@ -99,6 +99,6 @@ def thumbnail(root: Path, file: str) -> str:
 
 def _has_pixels(image: Image.Image) -> bool:
     try:
-        return image.im is not None and image.getbbox() is not None
+        return image.im is not None and image.im.getbbox() is not None  # image.getbbox() would load again
     except (OSError, SyntaxError, ValueError):
         return False

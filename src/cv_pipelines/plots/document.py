@@ -21,6 +21,9 @@ from cv_pipelines.plots.theme import number
 ROWS = 50
 """Rows that a table shows at most."""
 
+WORD = 14
+"""Characters of a word that a narrow column must not break."""
+
 LISTED = 12
 """Entries of a list that a cell shows at most."""
 
@@ -184,8 +187,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, Thumbnail):
         picture = f'<img src="{html.escape(value.data)}" alt="">' if value.data else ""
         return f'<td class="thumbnail">{picture}</td>'
+    text = cell_text(value)
     kind = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
-    return f"<td{kind}>{html.escape(cell_text(value))}</td>"
+    if not kind and len(text) <= WORD and " " not in text:
+        kind = ' class="word"'
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def cell_text(value: Any) -> str:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cv_pipelines.plots.document import Block, Section, document, paragraphs, sections_html, table
+from cv_pipelines.plots.document import Block, Section, cell_text, document, paragraphs, sections_html, table
 from cv_pipelines.plots.leaderboard import index_page
 from cv_pipelines.plots.meanings import contract_meaning, score_meaning
 from cv_pipelines.plots.theme import finite, number
@@ -86,8 +86,7 @@ def data_page(
         sections: the figures and tables, in order: checks, splits, classes, sizes, gallery, leaks.
         quarantine: the last part, see `defects.quarantine_block`.
     """
-    # A year is a name, not a quantity: no comma.
-    rows = [[key.replace("_", " "), str(value) if key == "year" else value] for key, value in facts.items()]
+    rows = [[key.replace("_", " "), _fact(key, value)] for key, value in facts.items()]
     headline = "".join(_tile(value, name) for name, value in tiles.items())
     blocks = [
         Block("Facts", f'<div class="tiles">{headline}</div>' + table(["", ""], rows)),
@@ -95,6 +94,14 @@ def data_page(
         quarantine,
     ]
     return document(title, subtitle, blocks)
+
+
+def _fact(key: str, value: Any) -> Any:
+    if key == "year":  # a name, not a quantity: no comma
+        return str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {cell_text(one)}" for name, one in value.items()) or "none"
+    return value
 
 
 def _tile(value: str, name: str) -> str:

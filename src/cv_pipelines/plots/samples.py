@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from pycocotools import mask as coco_mask
 
 from cv_pipelines.data.datasets import SourceData
+from cv_pipelines.data.schema import SPLITS
 from cv_pipelines.plots.gallery import GalleryItem, gallery
 from cv_pipelines.plots.rasters import Box
 from cv_pipelines.plots.signals import signal_gallery
@@ -97,8 +98,12 @@ def evenly(length: int, count: int) -> list[int]:
 
 
 def sample_gallery(data: SourceData) -> go.Figure:
-    """Draw samples of the train split with labels, boxes and masks: of their own, or of their objects."""
-    train = data.only("train")
+    """Draw samples with labels, boxes and masks (their own, or those of their objects).
+
+    They are of train, or of the first split that is there.
+    """
+    first = next((s for s in SPLITS if (data.samples["split"] == s).any()), "train")
+    train = data.only(first)
     objects = not data.categories.mask and bool(train.annotations["segmentation"].notna().any())
     masked = bool(data.categories.mask) or objects
     chosen = evenly(len(train.samples), SHOWN // 2 if masked else SHOWN)

@@ -75,7 +75,8 @@ def read(
     """Read the data set; official trainval is given as 'train'.
 
     That a test image has no head box is official and no defect; trainval images without one, of which there
-    are a few, are noted. `facts` counts the images without one. An unusable trimap costs only the `target`, an unusable XML only the box.
+    are a few, are noted. `facts` counts the images without one. An unusable trimap costs only the `target`,
+    an unusable XML only the box.
 
     Args:
         root: folder that holds `images/` and `annotations/`.
