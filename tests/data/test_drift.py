@@ -1,5 +1,6 @@
 """Distances between two versions of a source."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -61,18 +62,61 @@ def test_added_removed_and_changed_samples_are_counted(version):
 
 
 def test_a_limit_is_enforced(version):
+    other = replace(version, annotations=version.annotations.assign(category=0))
+    free = drift(version, other)
+    assert (free["limit"], free["beyond"]) == (None, [])
+    enforce_drift("pets", free)
+    enforce_drift("pets", drift(version, other, free["distances"]["objects"]))
+    found = drift(version, other, 0.0)
+    assert found["beyond"] == ["objects"]
+    with pytest.raises(
+        DataLimitError, match=r"pets: limits\.drift is passed by objects 0\.\d+; .* at most 0\.0"
+    ):
+        enforce_drift("pets", found)
+
+
+def test_classes_that_appear_and_vanish_are_named(version):
     found = drift(version, replace(version, annotations=version.annotations.assign(category=0)))
-    enforce_drift(found, None)
-    enforce_drift(found, found["distances"]["objects"])
-    with pytest.raises(DataLimitError, match=r"objects 0\.\d+; allowed is at most 0\.0"):
-        enforce_drift(found, 0.0)
+    assert (found["appeared"]["objects"], found["vanished"]["objects"]) == ([], ["dog"])
+    found = drift(replace(version, annotations=version.annotations.assign(category=0)), version)
+    assert (found["appeared"]["objects"], found["vanished"]["objects"]) == (["dog"], [])
 
 
-def test_the_page_names_what_changed(version):
+def test_shares_of_pixels_are_compared(version):
+    masks = Categories(mask=categories_of(["sky", "road"]))
+    old, new = (replace(version, categories=masks, samples=version.samples.assign(labels=None)) for _ in "ab")
+    old, new = (replace(v, annotations=version.annotations.iloc[:0]) for v in (old, new))
+    found = drift(replace(old, pixels=[30, 10]), replace(new, pixels=[100, 100]))
+    assert found["distances"]["pixels"] == pytest.approx(0.25)
+    assert found["shares"]["pixels"] == {"sky": (0.75, 0.5), "road": (0.25, 0.5)}
+
+
+def test_signals_are_told_by_the_names_of_their_channels(version):
+    measures = pd.DataFrame({"mean_0": np.zeros(200), "deviation_1": np.ones(200), "mean_9": np.ones(200)})
+    signals = replace(version, measures=measures, channels=["acc_x", "acc_y"])
+    found = drift(signals, replace(signals, measures=measures * 2))
+    assert {"mean of acc_x", "deviation of acc_y", "mean_9"} <= found["distances"].keys()
+    assert found["medians"]["deviation of acc_y"] == (1.0, 2.0)
+
+
+def test_defects_are_counted_in_both(version):
+    rows = pd.DataFrame({"reason": ["empty file", "empty file", "CMYK image"]})
+    found = drift(replace(version, quarantine=rows), replace(version, quarantine=rows.iloc[1:]))
+    assert found["defects"] == {"CMYK image": (1, 1), "empty file": (2, 1)}
+
+
+def test_the_page_names_what_changed_and_what_is_beyond_the_limit(version):
     brighter = replace(version, measures=version.measures.assign(brightness=0.0))
-    page = drift_page("pets", drift(version, brighter), version, brighter)
+    brighter = replace(brighter, quarantine=pd.DataFrame({"reason": ["empty file"]}))
+    found = drift(version, brighter, 0.5)
+    page = drift_page("pets", found, version, brighter)
     assert "Drift: pets" in page
-    assert "brightness" in page
+    assert "Beyond the limit of 0.5: brightness." in page
+    assert "empty file" in page
+    assert "All are within the limit of 0.5" in drift_page(
+        "pets", drift(version, version, 0.5), version, version
+    )
+    assert json.loads(json.dumps(found))["beyond"] == ["brightness"]
 
 
 def test_a_missing_version_is_named(tmp_path):

@@ -17,7 +17,7 @@ from cv_pipelines.plots.document import Section, table
 from cv_pipelines.plots.gallery import GalleryItem, gallery
 from cv_pipelines.plots.looks import image_looks, signal_looks
 from cv_pipelines.plots.page import data_page
-from cv_pipelines.plots.samples import SIGNAL_CHANNELS, label_of, picture_of, sample_gallery
+from cv_pipelines.plots.samples import label_of, picture_of, sample_gallery
 from cv_pipelines.plots.source import box_sizes, class_bars, image_sizes, pixel_bars, split_bars
 from cv_pipelines.plots.theme import number
 
@@ -55,7 +55,7 @@ def draw(
         Section("Splits", "How many samples train, choose and test.", split_bars(summary["splits"])),
         Section("Classes", _balance_text(summary), classes),
         *_objects(data, summary),
-        *_looks(data, measures),
+        *_looks(data, measures, facts.get("channels")),
         Section("Samples", "Spread evenly.", samples),
         _leaks(data, summary, repeats),
     ]
@@ -150,10 +150,9 @@ def _objects(data: SourceData, summary: dict[str, Any]) -> list[Section]:
     ]
 
 
-def _looks(data: SourceData, measures: pd.DataFrame) -> list[Section]:
+def _looks(data: SourceData, measures: pd.DataFrame, channels: list[str] | None) -> list[Section]:
     split = data.samples["split"].to_numpy(object)
     if data.kind == "signal":
-        channels = SIGNAL_CHANNELS if data.channels == len(SIGNAL_CHANNELS) else None
         return [Section("Signals", "How much each channel moves.", signal_looks(measures, split, channels))]
     light = image_looks(measures, split)
     sections = [Section("Light", "How bright the images are, and how much contrast.", light)]
