@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from cv_pipelines import cli
 from cv_pipelines.data.drift import Version, drift, enforce_drift, load_version
-from cv_pipelines.data.schema import Box, Categories, boxes_table, categories_of, samples_table
+from cv_pipelines.data.schema import Box, Categories, Quarantine, boxes_table, categories_of, samples_table
 from cv_pipelines.errors import DataLimitError, SourceError
 from cv_pipelines.plots.drift import drift_page
 
@@ -122,3 +125,34 @@ def test_the_page_names_what_changed_and_what_is_beyond_the_limit(version):
 def test_a_missing_version_is_named(tmp_path):
     with pytest.raises(SourceError, match="pets"):
         load_version(tmp_path, "pets")
+
+
+def save(version, data):
+    tables, prepared = data / "02_intermediate/pets", data / "05_model_input/pets"
+    for folder in (tables, prepared):
+        folder.mkdir(parents=True)
+    version.samples.to_parquet(prepared / "manifest.parquet")
+    version.measures.to_parquet(prepared / "measures.parquet")
+    version.annotations.to_parquet(tables / "annotations.parquet")
+    Quarantine().table().to_parquet(tables / "quarantine.parquet")
+    (tables / "categories.json").write_text(version.categories.model_dump_json())
+    (prepared / "facts.json").write_text("{}")
+    (prepared / "statistics.json").write_text("{}")
+
+
+@pytest.mark.parametrize(("limit", "status"), [(None, 0), (0.99, 1)])
+def test_the_command_writes_both_reports_and_fails_beyond_the_limit(
+    version, tmp_path, monkeypatch, limit, status
+):
+    save(version, tmp_path / "old")
+    brighter = version.measures.assign(brightness=version.measures["brightness"] + 1000)
+    save(replace(version, measures=brighter), tmp_path / "data")
+    section = {"reader": "voc", "limits": {"drift": limit}}
+    monkeypatch.setattr(cli, "source_parameters", lambda project, source: section)
+    project = SimpleNamespace(project_path=tmp_path)
+    found = CliRunner().invoke(cli.drift, ["pets", "--old", str(tmp_path / "old")], obj=project)
+    assert found.exit_code == status, found.output
+    folder = tmp_path / "data/08_reporting/data_pets"
+    assert json.loads((folder / "drift.json").read_text())["distances"]["brightness"] == 1.0
+    assert (folder / "drift.html").exists()
+    assert ("pets: limits.drift is passed by brightness 1.000" in found.output) == bool(status)
