@@ -105,7 +105,8 @@ def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
     """Report how far SOURCE has drifted from an older version; fail beyond its `limits.drift`."""
     from cv_pipelines.config import SourceConfig, parse
     from cv_pipelines.data import drift as measured
-    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.errors import CvPipelinesError, DataLimitError
+    from cv_pipelines.experiments import file_of
     from cv_pipelines.plots.drift import drift_page
 
     project = Path(metadata.project_path)
@@ -113,13 +114,17 @@ def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
     folder = project / "data/08_reporting" / f"data_{source}"
     try:
         before, now = (measured.load_version(data, source) for data in (old, project / "data"))
-        found = measured.drift(before, now)
+        found = measured.drift(before, now, config.limits.drift)
         write_text(folder / "drift.json", json.dumps(found, indent=2) + "\n")
         write_text(folder / "drift.html", drift_page(source, found, before, now))
         for name, distance in found["distances"].items():
             click.echo(f"{name:<24} {distance:.3f}")
         click.echo(f"Report: {folder / 'drift.html'}")
-        measured.enforce_drift(found, config.limits.drift)
+        measured.enforce_drift(source, found)
+    except DataLimitError as error:
+        file = file_of(project / "conf", source)
+        where = f"{file.relative_to(project)}: " if file else ""
+        raise click.ClickException(f"{where}{error}") from None
     except CvPipelinesError as error:
         raise click.ClickException(f"{source}: {error}") from None
 

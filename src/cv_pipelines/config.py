@@ -28,6 +28,7 @@ from cv_pipelines.errors import ConfigError
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+AtMost = Annotated[float, Field(ge=0, le=1)] | None
 
 
 class Strict(BaseModel):
@@ -147,15 +148,27 @@ class Limits(Strict):
 
     Attributes:
         dropped: largest share of the files and records met that may have been left out.
+        repaired: largest share of the files and records met that may have been corrected.
+        repeats: largest share of the samples that may repeat another one of their split, byte for byte.
+        duplicates: largest share of the samples of a split that an earlier split may have, byte for byte.
         near_duplicates: largest share of the samples of a split that may look like one of an earlier split.
+        shared_groups: largest share of the groups (subjects, videos) of a split that an earlier one may have.
+        label_conflicts: largest share of the samples whose content may also occur with other classes.
         smallest_class: fewest train samples that each class must have.
+        imbalance: most train samples of the largest class for each one of the smallest.
         drift: largest distance from an older version, 0 to 1; `kedro cv drift` measures it.
     """
 
-    dropped: Annotated[float, Field(ge=0, le=1)] | None = None
-    near_duplicates: Annotated[float, Field(ge=0, le=1)] | None = None
+    dropped: AtMost = None
+    repaired: AtMost = None
+    repeats: AtMost = None
+    duplicates: AtMost = None
+    near_duplicates: AtMost = None
+    shared_groups: AtMost = None
+    label_conflicts: AtMost = None
     smallest_class: Positive | None = None
-    drift: Annotated[float, Field(ge=0, le=1)] | None = None
+    imbalance: Annotated[float, Field(ge=1)] | None = None
+    drift: AtMost = None
 
 
 class SourceConfig(Named):
@@ -170,6 +183,8 @@ class SourceConfig(Named):
         test: how `test` is made where the source has none.
         seed: of the splits.
         engine: where its files are inspected.
+        check: `decode` decodes every image wholly; `headers` only looks up the sizes of JPEGs, for a first
+            look at millions of them: broken ones and equal ones are not found.
         limits: what its data report may show at most.
     """
 
@@ -182,6 +197,7 @@ class SourceConfig(Named):
     test: SplitRule | None = None
     seed: int = 0
     engine: Engine = Engine()
+    check: Literal["decode", "headers"] = "decode"
     limits: Limits = Limits()
 
 

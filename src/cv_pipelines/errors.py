@@ -39,6 +39,15 @@ class LeakageError(CvPipelinesError):
 class DataLimitError(CvPipelinesError):
     """A source shows more defects than its `limits` allow; names each, its value and its limit."""
 
+    def __init__(self, told: str, source: str = "") -> None:
+        super().__init__(f"{source}: {told}" if source else told)
+        self.told = told
+        self.source = source
+
+    def __reduce__(self) -> tuple[type[DataLimitError], tuple[str, str]]:
+        """Travel between processes with both parts."""
+        return type(self), (self.told, self.source)
+
 
 class CacheError(CvPipelinesError):
     """Decoded images do not fit into the packed cache; names what they take and what there is."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.framework.hooks import hook_impl
 
-from cv_pipelines.errors import ConfigError, CvPipelinesError
+from cv_pipelines.errors import ConfigError, CvPipelinesError, DataLimitError
 from cv_pipelines.experiments import file_of, find_experiments, find_sources
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class ExperimentHooks:
             click.ClickException: in place of a `CvPipelinesError`, which says itself what is wrong and where.
         """
         self.close("FAILED")
+        if isinstance(error, DataLimitError) and error.source:
+            raise click.ClickException(f"DataLimitError: {self._file(error.source)}: {error}") from None
         if isinstance(error, CvPipelinesError):
             raise click.ClickException(f"{type(error).__name__}: {error}") from None
 

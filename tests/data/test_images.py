@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import struct
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +112,76 @@ def test_whatever_stays_is_read_as_rgb(root, name):
     assert image.dtype == np.uint8
 
 
+RAMP = (np.arange(24 * 32, dtype=np.uint32).reshape(24, 32) * 65535 // (24 * 32 - 1)).astype(np.uint16)
+
+
+def save_deep(path, values):
+    """Write a PNG of 16 bits a channel, which Pillow can do for grey only."""
+    channels = values.shape[2] if values.ndim == 3 else 1
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    head = struct.pack(
+        ">IIBBBBB", values.shape[1], values.shape[0], 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0
+    )
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    whole = (
+        struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
+
+
+@pytest.mark.parametrize("name", ["grey.png", "rgb.png", "rgba.png", "grey.tif", "grey.pgm"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path, name):
+    channels = {"rgb.png": 3, "rgba.png": 4}.get(name)
+    if name.endswith(".png"):
+        save_deep(tmp_path / name, np.stack([RAMP] * channels, axis=2) if channels else RAMP)
+    else:
+        Image.fromarray(RAMP).save(tmp_path / name)
+    quarantine = Quarantine()
+    scan_images(tmp_path, [name], quarantine)
+    assert [(r["reason"], r["action"]) for r in quarantine.rows] == [("16-bit image", "repaired")]
+    read = read_rgb(tmp_path / name)
+    assert read.dtype == np.uint8
+    assert np.abs(read - (RAMP / 257)[..., None]).max() <= 1  # Pillow cuts the low byte off where it scales
+
+
+@pytest.mark.parametrize("pixels", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)])
+def test_values_of_an_unknown_range_are_a_defect(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "depth.tif")
+    with pytest.raises(BadSampleError, match="unknown range of values: mode"):
+        inspect_image(tmp_path, "depth.tif")
+
+
+def test_what_exif_says_to_turn_is_told_and_stays_as_stored(tmp_path):
+    image = Image.fromarray(np.arange(24 * 32, dtype=np.uint8).reshape(24, 32)).convert("RGB")
+    for turn in (1, 6):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        image.save(tmp_path / f"{turn}.png", exif=exif)
+    quarantine = Quarantine()
+    infos = scan_images(tmp_path, ["1.png", "6.png"], quarantine)
+    (row,) = quarantine.table().to_dict("records")
+    assert (row["file"], row["reason"], row["action"]) == ("6.png", "EXIF-rotated image", "noted")
+    assert "32×24" in row["detail"]
+    assert (infos["6.png"].width, infos["6.png"].height) == (32, 24)
+    assert read_rgb(tmp_path / "6.png").tolist() == read_rgb(tmp_path / "1.png").tolist()
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x" * 40]
+)
+def test_broken_exif_harms_nobody(tmp_path, exif):
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg", exif=exif)
+    assert inspect_image(tmp_path, "a.jpg").orientation == 1
+
+
+def test_a_phones_several_pictures_in_one_jpeg_are_a_jpeg(tmp_path):
+    first, second = Image.new("RGB", (32, 24)), Image.new("RGB", (16, 12))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    quarantine = Quarantine()
+    infos = scan_images(tmp_path, ["a.jpg"], quarantine)
+    assert (infos["a.jpg"].format, infos["a.jpg"].width, quarantine.rows) == ("JPEG", 32, [])
+
+
 class TestMasks:
     """Raw mask files to class indices."""
 
@@ -159,6 +231,11 @@ class TestMasks:
     def test_a_colour_file_under_a_value_lookup_is_a_defect(self, tmp_path):
         path = self.save(Image.new("RGB", (2, 2)), tmp_path)
         with pytest.raises(BadSampleError, match="a colour image; expected class indices"):
+            read_mask(path, self.by_value)
+
+    def test_a_file_of_sixteen_bits_is_a_defect(self, tmp_path):
+        path = self.save(Image.fromarray(np.zeros((2, 2), np.uint16)), tmp_path)
+        with pytest.raises(BadSampleError, match="a 16-bit image"):
             read_mask(path, self.by_value)
 
     def test_checking_finds_another_size(self, tmp_path):

@@ -31,6 +31,11 @@ def test_brightness_and_contrast_are_mean_and_deviation_of_the_luma():
     assert (found.brightness, found.contrast) == (100, 100)
 
 
+def test_sixteen_bits_are_measured_as_eight():
+    deep = Image.fromarray(np.full((60, 60), 200 * 257, np.uint16))
+    assert look(deep).brightness == 200
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_picture_saved_again_smaller_or_lighter_has_nearly_the_same_hash(seed):
     picture = scene(seed)

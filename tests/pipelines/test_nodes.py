@@ -2,6 +2,7 @@
 
 import logging
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,14 +92,19 @@ def test_the_data_report_names_the_source_and_shows_every_split(source, tables):
     rest = {name: tables[name] for name in ("annotations", "categories", "arrays")}
     measures = measure_samples(source, manifest=manifest, **rest)
     quarantine = tables["quarantine"]
+    limited = source | {"limits": {"repaired": 0.5, "imbalance": 1.0}}
     page, summary, counts, gallery = report_source(
-        source, quarantine, facts, measures, manifest=manifest, **rest
+        "shapes", limited, quarantine, facts, measures, manifest=manifest, **rest
     )
-    assert "sample_voc" in page
+    assert "Data: shapes" in page
+    assert "at most 0.5" in page
+    assert "NOT KEPT" in page
+    assert [one["kept"] for one in summary["checks"] if one["limit"]] == [True, False]
     assert set(summary["measures"]) == {"train", "val", "test"}
-    assert enforce_limits(source | {"limits": {"dropped": 0.0}}, summary)["dropped"]["value"] == 0.0
-    with pytest.raises(DataLimitError, match="smallest_class"):
-        enforce_limits(source | {"limits": {"smallest_class": 1000}}, summary)
+    unlike = source | {"limits": {"dropped": 0.0}}
+    assert enforce_limits("shapes", unlike, summary)["dropped"]["value"] == 0.0
+    with pytest.raises(DataLimitError, match=r"shapes: limits\.smallest_class"):
+        enforce_limits("shapes", source | {"limits": {"smallest_class": 1000}}, summary)
     assert len(counts.data)
     assert len(gallery.to_dict()["layout"].get("images", [])) + len(gallery.data)
 
@@ -135,6 +141,17 @@ def test_a_run_of_data_alone_is_logged_and_not_tracked(tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == ["1 of 2: a.first", "2 of 2: a.second"]
     assert hooks.tracker is None
     assert list(tmp_path.iterdir()) == [tmp_path / "conf"]
+
+
+def test_a_limit_that_is_passed_reaches_the_terminal_with_its_file(tmp_path):
+    folder = tmp_path / "conf/base/parameters/sources"
+    folder.mkdir(parents=True)
+    (folder / "shapes.yml").write_text("shapes: {reader: voc, limits: {dropped: 0.1}}\n")
+    hooks = ExperimentHooks()
+    hooks.project = tmp_path
+    expected = r"conf/base/parameters/sources/shapes\.yml: shapes: limits\.dropped is 0\.2"
+    with pytest.raises(click.ClickException, match=expected):
+        hooks.on_pipeline_error(DataLimitError("limits.dropped is 0.2", "shapes"))
 
 
 def test_every_node_function_is_run_by_the_names_of_its_arguments(source, tmp_path):

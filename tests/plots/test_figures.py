@@ -13,7 +13,7 @@ from cv_pipelines.plots.classification import calibration, confusion, group_bars
 from cv_pipelines.plots.curves import curves
 from cv_pipelines.plots.detection import ap_bars, pr_curves
 from cv_pipelines.plots.segmentation import iou_bars
-from cv_pipelines.plots.source import box_sizes, class_bars, quarantine_table, split_bars
+from cv_pipelines.plots.source import box_sizes, class_bars, image_sizes, pixel_bars, split_bars
 from cv_pipelines.plots.theme import WRONG
 
 NAN = math.nan
@@ -227,11 +227,16 @@ class TestSource:
         assert message(box_sizes(none, self.samples)).startswith("no data:")
         assert message(box_sizes(unsized, self.samples)).startswith("no data:")
 
-    def test_quarantine_table_counts_reasons(self):
-        rows = [("a", "empty file", "dropped", "0 bytes")] * 3 + [("<b>", "CMYK image", "repaired", "")]
-        figure = quarantine_table(pd.DataFrame(rows, columns=["file", "reason", "action", "detail"]), limit=1)
-        assert list(figure.data[0].cells.values[0]) == ["empty file"]
-        assert list(figure.data[0].cells.values[2]) == ["3"]
-        assert "and 1 more" in figure.layout.title.subtitle.text
-        empty = pd.DataFrame(columns=["file", "reason", "action", "detail"])
-        assert message(quarantine_table(empty)).startswith("no data:")
+    def test_pixel_bars_are_shares_and_largest_on_top(self):
+        figure = pixel_bars({"sky": 0.25, "road": 0.75, "pole": 0.0001})
+        assert figure.layout.yaxis.ticktext == ("road", "sky", "pole")
+        assert figure.data[0].text == ("75.0%", "25.0%", "0.010%")
+        assert len(pixel_bars({str(i): 0.01 for i in range(200)}).data[0].x) == LIMIT
+        assert message(pixel_bars({"sky": 0.0})).startswith("no data:")
+
+    def test_image_sizes_are_a_dot_a_size(self):
+        sizes = pd.DataFrame({"width": [100, 100, 50, 0], "height": [80, 80, 60, 0]})
+        figure = image_sizes(sizes)
+        dots = zip(figure.data[0].x, figure.data[0].y, figure.data[0].customdata, strict=True)
+        assert set(dots) == {(100, 80, 2), (50, 60, 1)}
+        assert message(image_sizes(sizes.iloc[3:])).startswith("no data:")

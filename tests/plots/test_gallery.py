@@ -67,8 +67,18 @@ class TestMasks:
         void = np.full((128, 128), 255, dtype=np.uint8)
         figure = gallery([GalleryItem(GREY, "a", truth_mask=void)], COLORS)
         _, pixels = embedded(figure)
-        assert pixels[pixels.shape[0] // 2, pixels.shape[1] // 2].max() < 80
+        assert pixels[pixels.shape[0] // 2, pixels.shape[1] * 3 // 4].max() < 80
         assert [t.name for t in figure.data if t.name] == ["void"]
+
+    def test_there_is_no_column_for_what_no_sample_has(self):
+        item = GalleryItem(GREY, "a", truth_mask=np.zeros((128, 128), dtype=np.uint8))
+        other = GalleryItem(GREY, "b")
+        figure = gallery([item, other], COLORS)
+        _, pixels = embedded(figure)
+        assert 1.9 < pixels.shape[1] / pixels.shape[0] < 2.2
+        assert figure.layout.title.subtitle.text == "image · truth"
+        _, without = embedded(figure, 1)
+        assert without.shape == pixels.shape
 
     def test_mask_of_another_size_is_scaled_to_the_image(self):
         mask = np.array([[0, 1]], dtype=np.uint8)

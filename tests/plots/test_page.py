@@ -1,14 +1,20 @@
 """Pages: offline, escaped, complete, ranked only within a contract."""
 
+import base64
 import json
 import math
+import os
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cv_pipelines.plots.classification import group_bars
+from cv_pipelines.plots.defects import OF_A_REASON, quarantine_block, thumbnail
 from cv_pipelines.plots.leaderboard import duration
 from cv_pipelines.plots.page import Section, data_page, index_page, report_page
 
@@ -189,18 +195,42 @@ class TestIndex:
 
 
 class TestData:
+    def page(self, facts, rows=(), root=None):
+        quarantine = quarantine_block(pd.DataFrame(rows, columns=QUARANTINE), root)
+        return Page(data_page("voc", "", {"samples": "1,234"}, facts, [], quarantine))
+
     def test_facts_and_quarantine_rows(self):
         rows = [(f"{i}.jpg", "empty file", "dropped", EVIL) for i in range(70)]
-        text = data_page("voc", "", {"licence": EVIL, "ok": True}, [], pd.DataFrame(rows, columns=QUARANTINE))
-        page = Page(text)
+        rows += [("b.jpg", "CMYK image", "repaired", "")]
+        facts = {"licence": EVIL, "ok": True, "year": 2012, "people": {"train": 2100, "test": 9}}
+        page = self.page(facts, rows)
         assert ["licence", EVIL] in page.rows
         assert ["ok", "yes"] in page.rows
-        assert ["empty file", "dropped", "70"] in page.rows
-        assert ["and 20 more"] in page.rows
+        assert ["year", "2012"] in page.rows
+        assert ["people", "train: 2,100, test: 9"] in page.rows
+        assert ["empty file", "dropped", "left out", "70"] in page.rows
+        assert ["", "b.jpg", "CMYK image", "repaired", ""] in page.rows
+        assert sum(len(row) > 1 and row[1].endswith(".jpg") for row in page.rows) == OF_A_REASON + 1
+        assert "all 71 on disk" in page.text
 
     def test_clean_source(self):
-        page = Page(data_page("voc", "", {}, [], pd.DataFrame(columns=QUARANTINE)))
-        assert "every file was usable" in page.text
+        assert "every file was usable" in self.page({}).text
+
+    def test_pictures_among_the_defects_are_shown_as_far_as_they_can_be_read(self, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "whole.jpg")
+        (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:6000])
+        Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+        (tmp_path / "text.jpg").write_bytes(b"<html>")
+        (tmp_path / "folder.jpg").mkdir()
+        os.mkfifo(tmp_path / "pipe.jpg")
+        for name in ("whole.jpg", "cut.jpg", "deep.png"):
+            head, data = thumbnail(tmp_path, name).split(",", 1)
+            picture = np.asarray(Image.open(BytesIO(base64.b64decode(data))))
+            assert head == "data:image/jpeg;base64"
+            assert picture[:20].std() > 20
+        for name in ("text.jpg", "folder.jpg", "pipe.jpg", "none.jpg", "nul\0.jpg"):
+            assert thumbnail(tmp_path, name) == ""
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,15 @@ def test_lists_name_the_frames_by_the_last_two_parts(tree):
     assert reasons == {"unreadable line": 2, "unreadable file": 1, "missing file": 1, "listed twice": 1}
 
 
-def test_a_frame_in_two_splits_is_kept_once(tree):
-    put_frame(tree / "CamVid", "test", "0016E5_00390", GOOD)
+@pytest.mark.parametrize(
+    ("other", "kept", "lost", "reason"),
+    [("test", "test", "train", "test image in a train list"), ("val", "train", "val", "listed twice")],
+)
+def test_a_frame_in_two_splits_is_kept_once(tree, other, kept, lost, reason):
+    put_frame(tree / "CamVid", other, "0016E5_00390", GOOD)
     tables = camvid.read(tree)
-    assert tables.samples.set_index("sample_id").split["0016E5_00390"] == "train"
-    assert defects(tables) == {("CamVid/test/0016E5_00390.png", "listed twice")}
+    assert tables.samples.set_index("sample_id").split["0016E5_00390"] == kept
+    assert defects(tables) == {(f"CamVid/{lost}/0016E5_00390.png", reason)}
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,17 @@ def test_unusable_boxes_are_dropped_and_the_image_stays(sample, corners, name, r
     assert defects(tables) == {(f"{BOXES}/val/{FIRST_VAL}.xml", reason, "dropped")}
 
 
+def test_a_class_that_is_named_by_its_word_is_understood(sample):
+    root, _ = sample
+    text = (root / "LOC_synset_mapping.txt").read_text()
+    (root / "LOC_synset_mapping.txt").write_text(text.replace("n90000002 ", "n90000002 Scottish deerhound, "))
+    write_box(root, (2, 5, 8, 9), name="Scottish_deerhound")
+    tables = imagenet.read(root)
+    ((name, *_),) = objects(tables)[f"val/{FIRST_VAL}"]
+    assert name == "Scottish deerhound"
+    assert defects(tables) == {(f"{BOXES}/val/{FIRST_VAL}.xml", "class by its word", "repaired")}
+
+
 def test_box_files_may_be_missing_in_train_but_not_in_val(sample):
     root, _ = sample
     (root / BOXES / f"val/{FIRST_VAL}.xml").unlink()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cv_pipelines.data.images import read_mask
+from cv_pipelines.data.images import read_mask, read_rgb
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources import oxford_pets
 
@@ -112,7 +112,36 @@ def test_list_oddities(tmp_path):
     make(tmp_path, trainval="\n".join(good + bad), test="Abyssinian_1 1 1 1\n")
     tables = oxford_pets.read(tmp_path)
     assert tables.samples["sample_id"].tolist() == ["Abyssinian_1"]
-    assert reasons(tables) == ["listed twice", "missing file", *["unreadable list line"] * 3]
+    assert tables.samples["split"].tolist() == ["test"]
+    assert reasons(tables) == ["missing file", "test image in a train list", *["unreadable list line"] * 3]
+
+
+def test_an_image_listed_twice_counts_once(tmp_path):
+    make(tmp_path, trainval="Abyssinian_1 1 1 1\n" * 2)
+    assert reasons(oxford_pets.read(tmp_path)) == ["listed twice"]
+
+
+def test_trainval_images_without_a_box_file_are_noted(tmp_path):
+    lines = "Abyssinian_1 1 1 1\nBengal_2 6 1 3\n"
+    make(tmp_path, trainval=lines, stems=("Abyssinian_1", "Bengal_2", "pug_2"))
+    assert oxford_pets.read(tmp_path).quarantine.empty  # whoever leaves out the folder wants no boxes
+    head(tmp_path, "Abyssinian_1", "cat", (1, 1, 4, 2))
+    tables = oxford_pets.read(tmp_path)
+    (row,) = tables.quarantine.to_dict("records")
+    assert (row["file"], row["action"]) == ("annotations/xmls/Bengal_2.xml", "noted")
+    assert row["reason"] == "no box file"
+    assert len(tables.samples) == 3
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "BMP"])
+def test_the_official_images_that_are_no_jpeg_are_read_by_content(tmp_path, kind):
+    make(tmp_path)
+    Image.new("RGB", (4, 3), (9, 99, 200)).save(tmp_path / "images/pug_2.jpg", format=kind)
+    tables = oxford_pets.read(tmp_path)
+    (row,) = tables.quarantine.to_dict("records")
+    assert (row["file"], row["reason"]) == ("images/pug_2.jpg", "mislabelled format")
+    assert row["detail"].startswith(f"{kind} data")
+    assert read_rgb(tmp_path / "images/pug_2.jpg")[0, 0].tolist() == pytest.approx([9, 99, 200], abs=26)
 
 
 def test_missing_list_or_images_are_named(tmp_path):
@@ -150,6 +179,7 @@ def test_real_subset():
     assert tables.samples["labels"].str[0].nunique() == 32
     assert tables.samples["target"].notna().all()
     assert len(tables.categories.labels) == 37
-    assert tables.quarantine.empty
+    assert set(tables.quarantine["reason"]) == {"no box file"}
+    assert len(tables.quarantine) + 85 == 139
     official = [line.split() for line in (root / "annotations/list.txt").read_text().splitlines()[6:]]
     assert all(oxford_pets.BREEDS[int(k) - 1] == stem.rsplit("_", 1)[0] for stem, k, *_ in official)

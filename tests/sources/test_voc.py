@@ -164,7 +164,47 @@ def test_list_oddities(tmp_path):
     (top / "ImageSets/Main/val.txt").write_text("a\n")
     tables = voc.read(tmp_path)
     assert tables.samples["sample_id"].tolist() == ["a"]
-    assert reasons(tables) == ["listed twice", "missing file", "unreadable list line", "unreadable list line"]
+    assert tables.samples["split"].tolist() == ["test"]
+    expected = ["missing file", "test image in a train list", "unreadable list line", "unreadable list line"]
+    assert reasons(tables) == expected
+
+
+def test_an_image_listed_twice_counts_once(tmp_path):
+    top = make(tmp_path, [])
+    (top / "ImageSets/Main/train.txt").write_text("a\na\n")
+    assert reasons(voc.read(tmp_path)) == ["listed twice"]
+
+
+def test_images_of_the_test_set_of_2007_in_train_are_noted(tmp_path):
+    top = make(tmp_path, [])
+    stems = ("2007_000027", "2007_000032", "000001", "2008_000001")
+    for stem in stems:
+        (top / f"JPEGImages/{stem}.jpg").write_bytes((top / "JPEGImages/a.jpg").read_bytes())
+        (top / f"Annotations/{stem}.xml").write_text("<annotation/>")
+    (top / "ImageSets/Main/train.txt").write_text("\n".join(stems))
+    assert reasons(voc.read(tmp_path)) == []
+    beside = top.parent / "VOC2007/ImageSets/Main"
+    beside.mkdir(parents=True)
+    (beside / "test.txt").write_text("000001\n000027\n")
+    tables = voc.read(tmp_path)
+    assert len(tables.samples) == 4
+    rows = tables.quarantine
+    assert rows["file"].tolist() == [f"{FOLDER}/JPEGImages/{stem}.jpg" for stem in ("2007_000027", "000001")]
+    assert set(zip(rows["reason"], rows["action"], strict=True)) == {("VOC2007 test image in train", "noted")}
+
+
+def test_a_train_list_with_images_of_its_own_test_list_loses_them(tmp_path):
+    top = make(tmp_path, [], year=2007)
+    (top / "JPEGImages/b.jpg").write_bytes((top / "JPEGImages/a.jpg").read_bytes())
+    (top / "Annotations/b.xml").write_text("<annotation/>")
+    (top / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    (top / "ImageSets/Main/test.txt").write_text("b\n")
+    tables = voc.read(tmp_path, year=2007)
+    assert dict(zip(tables.samples["sample_id"], tables.samples["split"], strict=True)) == {
+        "a": "train",
+        "b": "test",
+    }
+    assert reasons(tables) == ["test image in a train list"]
 
 
 def test_names_that_no_file_can_have(tmp_path):

@@ -6,7 +6,8 @@ between distributions, 0 (the same) to 1 (nothing in common), and no p-values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from cv_pipelines.data.schema import Categories
 from cv_pipelines.errors import DataLimitError, SourceError
 
 MEASURED = ("manifest.parquet", "measures.parquet")
+OBJECTS = ("annotations", "quarantine")
+NUMBERS = ("facts", "statistics")
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,18 @@ class Version:
         annotations: its objects.
         measures: see `measures.measure`.
         categories: its class lists.
+        quarantine: its defects.
+        pixels: of each mask class in the train split.
+        channels: names of the channels of its signals.
     """
 
     samples: pd.DataFrame
     annotations: pd.DataFrame
     measures: pd.DataFrame
     categories: Categories
+    quarantine: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["reason"]))
+    pixels: list[int] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
 
 
 def load_version(data: Path, source: str) -> Version:
@@ -50,38 +59,59 @@ def load_version(data: Path, source: str) -> Version:
     tables, prepared = data / "02_intermediate" / source, data / "05_model_input" / source
     try:
         samples, measures = (pd.read_parquet(prepared / name) for name in MEASURED)
-        annotations = pd.read_parquet(tables / "annotations.parquet")
+        annotations, quarantine = (pd.read_parquet(tables / f"{n}.parquet") for n in OBJECTS)
+        facts, statistics = (json.loads((prepared / f"{n}.json").read_text(encoding="utf8")) for n in NUMBERS)
         categories = Categories.model_validate_json((tables / "categories.json").read_text(encoding="utf8"))
     except (OSError, ValueError) as error:
         raise SourceError(f"{data}: no version of {source!r} to compare ({error})") from None
-    return Version(samples, annotations, measures, categories)
+    told = statistics.get("pixels", []), facts.get("channels", [])
+    return Version(samples, annotations, measures, categories, quarantine, *told)
 
 
-def drift(old: Version, new: Version) -> dict[str, Any]:
+def drift(old: Version, new: Version, most: float | None = None) -> dict[str, Any]:
     """Measure the distances between two versions.
+
+    Args:
+        old: the version compared with.
+        new: the version judged.
+        most: the largest distance that is allowed, or None.
 
     Returns:
         `samples`: how many there are, were added, removed or changed in content; `distances`: name to
-        distance, the largest first. `classes` and `objects` are total variation distances of the shares of
-        classes by name; all others are Kolmogorov and Smirnov's distance of a measure (largest difference of
-        the two cumulative shares). `classes` and `objects` also stand beside it as `shares`: name to (old,
-        new).
+        distance, the largest first. `classes`, `objects` and `pixels` are total variation distances of the
+        shares of classes by name; all others are Kolmogorov and Smirnov's distance of a measure (largest
+        difference of the two cumulative shares). The former also stand as `shares`: name to (old, new), the
+        latter as `medians`: (old, new). `appeared` and `vanished` are classes by kind, `defects` reasons with
+        their count (old, new); `limit` is `most`, `beyond` the names of the distances that pass it.
     """
-    shares = {"classes": (_classes(old), _classes(new)), "objects": (_objects(old), _objects(new))}
-    told = {name: _shares(*pair) for name, pair in shares.items()}
+    told = {kind: _shares(count(old), count(new)) for kind, count in COUNTS.items()}
     distances = {name: _variation(pairs) for name, pairs in told.items() if pairs}
     before, after = values(old), values(new)
-    for name in before.keys() & after.keys():
-        if len(before[name]) and len(after[name]):
-            distances[name] = float(ks_2samp(before[name], after[name], method="asymp").statistic)
-    ordered = sorted(distances.items(), key=lambda item: (-item[1], item[0]))
-    return {"samples": _changes(old.samples, new.samples), "distances": dict(ordered), "shares": told}
+    common = [name for name in before if name in after and len(before[name]) and len(after[name])]
+    for name in common:
+        distances[name] = float(ks_2samp(before[name], after[name], method="asymp").statistic)
+    ordered = dict(sorted(distances.items(), key=lambda item: (-item[1], item[0])))
+    reasons = old.quarantine["reason"].value_counts(), new.quarantine["reason"].value_counts()
+    return {
+        "samples": _changes(old.samples, new.samples),
+        "distances": ordered,
+        "shares": told,
+        "medians": {n: (float(np.median(before[n])), float(np.median(after[n]))) for n in common},
+        "appeared": {kind: [n for n, (a, b) in row.items() if b > a == 0] for kind, row in told.items()},
+        "vanished": {kind: [n for n, (a, b) in row.items() if a > b == 0] for kind, row in told.items()},
+        "defects": {
+            str(r): tuple(int(c.get(r, 0)) for c in reasons) for r in reasons[0].index.union(reasons[1].index)
+        },
+        "limit": most,
+        "beyond": [name for name, value in ordered.items() if most is not None and value > most],
+    }
 
 
 def values(version: Version) -> dict[str, np.ndarray]:
     """Return what is compared by its distribution: name to one number a sample or object."""
     samples = version.samples
-    found = {name: column.to_numpy() for name, column in version.measures.select_dtypes("number").items()}
+    numbers = version.measures.select_dtypes("number")
+    found = {_named(str(name), version.channels): column.to_numpy() for name, column in numbers.items()}
     pictures = samples[(samples["width"] > 0) & (samples["height"] > 0)]
     if len(pictures):
         found["image width"] = pictures["width"].to_numpy()
@@ -90,25 +120,32 @@ def values(version: Version) -> dict[str, np.ndarray]:
         found["object size"] = np.sqrt(
             objects["w"] * objects["h"] / (objects["width"] * objects["height"])
         ).to_numpy()
+        found["object aspect"] = (objects["w"] / objects["h"]).to_numpy()
         counts = objects["sample_id"].value_counts().reindex(pictures["sample_id"], fill_value=0)
         found["objects in an image"] = counts.to_numpy() if len(objects) else np.empty(0)
-    return {str(name): column for name, column in found.items()}
+    return found
 
 
-def enforce_drift(found: dict[str, Any], most: float | None) -> None:
-    """Refuse a drift.
+def _named(measure: str, channels: list[str]) -> str:
+    """Say `mean of body_acc_x` for `mean_0`."""
+    kind, _, channel = measure.rpartition("_")
+    known = kind in {"mean", "deviation"} and channel.isdecimal() and int(channel) < len(channels)
+    return f"{kind} of {channels[int(channel)]}" if known else measure
+
+
+def enforce_drift(name: str, found: dict[str, Any]) -> None:
+    """Refuse a drift beyond its limit.
 
     Args:
+        name: of the source.
         found: as `drift` gives it.
-        most: the largest distance that is allowed, or None.
 
     Raises:
         DataLimitError: names the distances beyond it.
     """
-    beyond = {k: v for k, v in found["distances"].items() if most is not None and v > most}
-    if beyond:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in beyond.items())
-        raise DataLimitError(f"drift: {told}; allowed is at most {most}")
+    if found["beyond"]:
+        told = ", ".join(f"{one} {found['distances'][one]:.3f}" for one in found["beyond"])
+        raise DataLimitError(f"limits.drift is passed by {told}; allowed is at most {found['limit']}", name)
 
 
 def _classes(version: Version) -> pd.Series:
@@ -120,6 +157,15 @@ def _classes(version: Version) -> pd.Series:
 def _objects(version: Version) -> pd.Series:
     names = version.categories.names("objects")
     return version.annotations["category"].map(lambda category: names[int(category)]).value_counts()
+
+
+def _pixels(version: Version) -> pd.Series:
+    names = version.categories.names("mask")
+    return pd.Series(dict(zip(names, version.pixels, strict=False)), dtype=np.float64)
+
+
+COUNTS = {"classes": _classes, "objects": _objects, "pixels": _pixels}
+"""What is compared by the shares of classes."""
 
 
 def _shares(old: pd.Series, new: pd.Series) -> dict[str, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""Near-duplicates across splits: pictures that a person would call the same, though their bytes differ."""
+"""Samples that occur twice: with the same bytes, or (across splits) looking the same to a person."""
 
 from __future__ import annotations
 
@@ -10,11 +10,46 @@ import pandas as pd
 from cv_pipelines.data.schema import SPLITS
 
 BITS = 64
+
+NEAR = 3
+"""Bits in which the hashes of look-alikes may differ."""
+
 COLUMNS = ["split", "sample_id", "other_split", "other_id", "distance"]
 CHUNK = 20_000
 
 
-def near_duplicates(samples: pd.DataFrame, hashes: pd.Series, distance: int = 3) -> pd.DataFrame:
+def exact_duplicates(samples: pd.DataFrame) -> pd.DataFrame:
+    """Find samples whose content is that of an earlier one, within and across splits.
+
+    Args:
+        samples: the manifest.
+
+    Returns:
+        `split`, `sample_id` of the first with that content (train before val before test), `other_split`,
+        `other_id` of another one, and `same_labels`, whether both have the same classes; a row for every
+        sample that is not the first. Pairs of different splits come first, then those of different classes.
+    """
+    some = samples[samples["content_hash"].duplicated(keep=False)]
+    rank = some["split"].map(SPLITS.index)
+    some = some.assign(rank=rank).sort_values("rank", kind="stable")
+    labels = some["labels"].map(lambda row: tuple(row) if row is not None else ())
+    first = some.groupby("content_hash", sort=False)[["split", "sample_id"]].transform("first")
+    same = labels == labels.groupby(some["content_hash"], sort=False).transform("first")
+    found = pd.DataFrame(
+        {
+            "split": first["split"],
+            "sample_id": first["sample_id"],
+            "other_split": some["split"],
+            "other_id": some["sample_id"],
+            "same_labels": same.astype(bool),
+        }
+    )[some["content_hash"].duplicated(keep="first")]
+    within = found["split"] == found["other_split"]
+    order = within.astype(int) * 2 + found["same_labels"].astype(int)
+    return found.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def near_duplicates(samples: pd.DataFrame, hashes: pd.Series, distance: int = NEAR) -> pd.DataFrame:
     """Find pairs of samples in different splits whose perceptual hashes differ in few bits.
 
     Two hashes of 64 bits that differ in at most d of them agree wholly in one of d + 1 bands of bits, so only

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from cv_pipelines.data.inspection import inspect_image
+from cv_pipelines.data.inspection import DEEP_MODES, inspect_image
 from cv_pipelines.data.jpeg import decode_jpeg
 from cv_pipelines.data.parallel import in_parallel
 from cv_pipelines.data.schema import Categories
@@ -19,13 +19,24 @@ from cv_pipelines.errors import BadSampleError
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8 RGB, whatever its mode."""
+    """Read an image file as (H, W, 3) uint8 RGB, whatever its mode; EXIF does not turn it."""
     data = path.read_bytes()
     pixels = decode_jpeg(data)
     if pixels is not None:
         return pixels
     with Image.open(BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(as_rgb(image))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode that `inspect_image` lets pass to RGB of 8 bits.
+
+    Pillow cuts 16-bit grey off at 255 instead of scaling 0..65535 to 0..255.
+    """
+    if image.mode in DEEP_MODES:
+        values = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def read_mask(path: Path, categories: Categories) -> np.ndarray:
@@ -34,9 +45,12 @@ def read_mask(path: Path, categories: Categories) -> np.ndarray:
     Grey and palette files are looked up by value, RGB files by colour.
 
     Raises:
-        BadSampleError: "unknown mask value", naming the values that are no key of the lookup.
+        BadSampleError: "unknown mask value", naming the values that are no key of the lookup, or that the
+            file has 16 bits.
     """
     with Image.open(path) as image:
+        if image.mode in DEEP_MODES:
+            raise BadSampleError("unknown mask value", f"a 16-bit image, mode {image.mode}; expected 8 bits")
         raw = np.asarray(image if image.mode in {"L", "P"} else image.convert("RGB"))
     colored = any("," in key for key in categories.mask_lookup)
     if colored:

@@ -41,7 +41,7 @@ def jpeg_size(path: Path | str) -> tuple[int, int] | None:
     Pillow's Image.open parses the metadata too; here only the lengths of the segments before the frame are
     followed.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe might wait for ever
     try:
         data, start, at = os.read(descriptor, CHUNK), 0, 2
         if not data.startswith(b"\xff\xd8\xff"):

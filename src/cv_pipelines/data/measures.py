@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from cv_pipelines.data.datasets import SourceData
+from cv_pipelines.data.images import as_rgb
 from cv_pipelines.data.parallel import in_parallel
 
 SMALLEST_HASHED = 48
@@ -78,7 +79,7 @@ def _look_of_file(root: Path, media: str) -> Look:
 
 def look(image: Image.Image) -> Look:
     """Measure one image."""
-    small = image.convert("RGB").convert("L") if image.mode not in {"L", "RGB"} else image.convert("L")
+    small = as_rgb(image).convert("L") if image.mode not in {"L", "RGB"} else image.convert("L")
     pixels = np.asarray(small, np.float32)
     brightness, contrast = float(pixels.mean()), float(pixels.std())
     if min(small.size) < SMALLEST_HASHED or contrast < LEAST_CONTRAST:

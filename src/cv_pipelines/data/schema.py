@@ -20,6 +20,9 @@ IGNORE_INDEX = 255
 
 SPLITS = ("train", "val", "test")
 
+ACTIONS = ("dropped", "repaired", "noted")
+"""What was done with a defect: left out, kept after a stated correction, kept as it is."""
+
 DEFAULTS = {"row": -1, "width": 0, "height": 0, "iscrowd": False, "difficult": False, "detail": ""}
 """What a row that says nothing has; null in all other columns."""
 
@@ -75,14 +78,15 @@ QUARANTINE = pa.DataFrameSchema(
     {
         "file": pa.Column(str),
         "reason": pa.Column(str),
-        "action": pa.Column(str, pa.Check.isin(["dropped", "repaired"])),
+        "action": pa.Column(str, pa.Check.isin(ACTIONS)),
         "detail": pa.Column(str),
     },
     strict=True,
     ordered=True,
     coerce=True,
 )
-"""`reason` is a short fixed phrase (counted in reports); `detail` says what was seen and expected."""
+"""`reason` is a short fixed phrase (counted in reports), `action` one of `ACTIONS`; `detail` says what was
+seen and expected."""
 
 
 class Category(BaseModel):
@@ -266,6 +270,10 @@ class Quarantine:
     def repair(self, file: str, reason: str, detail: str = "") -> None:
         """Record that a file or record was kept after a stated correction."""
         self._add(file, reason, "repaired", detail)
+
+    def note(self, file: str, reason: str, detail: str = "") -> None:
+        """Record something that people should know of a file or record that was kept as it is."""
+        self._add(file, reason, "noted", detail)
 
     def extend(self, other: Quarantine) -> None:
         """Take over what another collected."""

@@ -167,12 +167,8 @@ def check_leakage(samples: pd.DataFrame, official: set[tuple[str, str]]) -> dict
     Raises:
         LeakageError: a pair of our own making shares something; names the first five groups and samples.
     """
-    present = [split for split in SPLITS if (samples["split"] == split).any()]
-    accepted = {frozenset(pair) for pair in official}
-    facts = {}
-    for pair in combinations(present, 2):
-        found = _shared(*(samples[samples["split"] == split] for split in pair))
-        facts["|".join(pair)] = {"official": frozenset(pair) in accepted, **found}
+    accepted = {"|".join(sorted(pair, key=SPLITS.index)) for pair in official}
+    facts = {pair: {"official": pair in accepted, **found} for pair, found in shared_by_pair(samples).items()}
     leaks = {k: f for k, f in facts.items() if not f["official"] and (f["groups"] or f["samples"])}
     if leaks:
         told = (
@@ -182,6 +178,13 @@ def check_leakage(samples: pd.DataFrame, official: set[tuple[str, str]]) -> dict
         )
         raise LeakageError("; ".join(told) + "; expected none in splits that are not official")
     return facts
+
+
+def shared_by_pair(samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return what each pair of splits shares, "train|val", …; see `check_leakage` for the keys."""
+    present = [split for split in SPLITS if (samples["split"] == split).any()]
+    parts = {split: samples[samples["split"] == split] for split in present}
+    return {"|".join(pair): _shared(parts[pair[0]], parts[pair[1]]) for pair in combinations(present, 2)}
 
 
 def _shared(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:

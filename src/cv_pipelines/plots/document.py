@@ -21,6 +21,9 @@ from cv_pipelines.plots.theme import number
 ROWS = 50
 """Rows that a table shows at most."""
 
+WORD = 14
+"""Characters of a word that a narrow column must not break."""
+
 LISTED = 12
 """Entries of a list that a cell shows at most."""
 
@@ -39,11 +42,13 @@ class Section:
         heading: plain text; also becomes the anchor.
         text: plain text; blank lines part paragraphs.
         figure: shown below the text, None for none.
+        body: HTML between text and figure, such as `table` gives.
     """
 
     heading: str
     text: str = ""
     figure: go.Figure | None = None
+    body: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,17 @@ class Link:
 
     text: str
     path: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A table cell with a small picture.
+
+    Attributes:
+        data: `data:` address of the picture; empty for none.
+    """
+
+    data: str
 
 
 @dataclass(frozen=True)
@@ -138,6 +154,7 @@ def sections_html(sections: Iterable[Section]) -> list[Block]:
         Block(
             section.heading,
             paragraphs(section.text)
+            + section.body
             + (figure_html(section.figure, f"plot_{place}") if section.figure is not None else ""),
         )
         for place, section in enumerate(sections, start=1)
@@ -149,7 +166,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], limit: int = RO
 
     Args:
         headers: column titles, plain text; an empty first one makes the first column a narrow column of keys.
-        rows: cells: `Link`, or any value (see `cell_text`); numbers are set flush right.
+        rows: cells: `Link`, `Thumbnail`, or any value (see `cell_text`); numbers are set flush right.
         limit: rows to show at most.
     """
     if not rows:
@@ -167,8 +184,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, Link):
         # Quoting the colon too makes any other scheme (javascript:, http:) a mere file name.
         return f'<td><a href="{html.escape(quote(value.path))}">{html.escape(value.text)}</a></td>'
+    if isinstance(value, Thumbnail):
+        picture = f'<img src="{html.escape(value.data)}" alt="">' if value.data else ""
+        return f'<td class="thumbnail">{picture}</td>'
+    text = cell_text(value)
     kind = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
-    return f"<td{kind}>{html.escape(cell_text(value))}</td>"
+    if not kind and len(text) <= WORD and " " not in text:
+        kind = ' class="word"'
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def cell_text(value: Any) -> str:

@@ -9,12 +9,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cv_pipelines.data.drift import Version, values
-from cv_pipelines.plots.document import Block, Section, document, paragraphs, sections_html, table
-from cv_pipelines.plots.theme import COLORS, MUTED, name_ticks, plain, styled
+from cv_pipelines.plots.document import LISTED, Block, Section, document, paragraphs, sections_html, table
+from cv_pipelines.plots.theme import COLORS, name_ticks, number, plain, styled
 
 SHOWN = 6
+HEADINGS = {"classes": "Classes", "objects": "Objects", "pixels": "Pixels"}
 BINS = 40
-SHADES = {"old": MUTED, "new": COLORS[0]}
+SHADES = {"old": "#9AA5B4", "new": COLORS[0]}
 
 
 def drift_page(title: str, found: dict[str, Any], old: Version, new: Version) -> str:
@@ -28,26 +29,63 @@ def drift_page(title: str, found: dict[str, Any], old: Version, new: Version) ->
     """
     counts = found["samples"]
     told = f"{counts['old']:,} samples before, {counts['new']:,} now"
-    lead = (
-        f"{counts['added']:,} samples were added, {counts['removed']:,} removed, {counts['changed']:,} have "
-        "another content. A distance is 0 where two distributions are the same and 1 where they have nothing "
-        "in common."
-    )
-    rows = [[name, value] for name, value in found["distances"].items()]
     sections = [
-        Section(heading, "Shares before and now.", share_bars(found["shares"][kind], heading))
-        for kind, heading in (("classes", "Classes"), ("objects", "Objects"))
+        Section(heading, _appeared(found, kind), share_bars(found["shares"][kind], heading))
+        for kind, heading in HEADINGS.items()
         if found["shares"][kind]
     ]
-    numbers = [name for name in found["distances"] if name not in found["shares"]][:SHOWN]
+    moved = [name for name, value in found["distances"].items() if value > 0]
+    numbers = [name for name in moved if name not in found["shares"]][:SHOWN]
     if numbers:
         figure = histograms(numbers, values(old), values(new))
         sections.append(Section("Distributions", "The measures that changed most.", figure))
-    blocks = [
-        Block("What changed", paragraphs(lead) + table(["measure", "distance"], rows)),
-        *sections_html(sections),
-    ]
-    return document(f"Drift: {title}", told, blocks)
+    defects = [[reason, before, now] for reason, (before, now) in found["defects"].items()]
+    if defects:
+        sections.append(
+            Section("Defects", "Rows of the quarantine.", body=table(["reason", "old", "new"], defects))
+        )
+    changed = Block("What changed", _verdict(found) + _distances(found))
+    return document(f"Drift: {title}", told, [changed, *sections_html(sections)])
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    counts, distances, most = found["samples"], found["distances"], found["limit"]
+    worst = next(iter(distances.items()), None)
+    limit = "No limit is set (limits.drift)."
+    if most is not None:
+        names = ", ".join(found["beyond"])
+        limit = (
+            f"Beyond the limit of {most:g}: {names}." if names else f"All are within the limit of {most:g}."
+        )
+    return paragraphs(
+        f"{counts['added']:,} samples were added, {counts['removed']:,} removed, {counts['changed']:,} have "
+        "another content. "
+        + (f"What changed most is {worst[0]}, by {worst[1]:.3f}. " if worst else "")
+        + limit
+        + "\n\nA distance is 0 where two distributions are the same and 1 where they have nothing in common: "
+        "of shares, the part that would have to move; of a measure, the largest difference of the shares of "
+        "samples below any value."
+    )
+
+
+def _distances(found: dict[str, Any]) -> str:
+    rows: list[list[Any]] = []
+    for name, value in found["distances"].items():
+        before, now = (
+            (number(v) for v in found["medians"].get(name, ())) if name in found["medians"] else ("", "")
+        )
+        rows.append([name, before, now, value, "beyond the limit" if name in found["beyond"] else ""])
+    return table(["measure", "old median", "new median", "distance", ""], rows)
+
+
+def _appeared(found: dict[str, Any], kind: str) -> str:
+    """Say which classes are new and which are gone."""
+    told = ["Shares before and now."]
+    for word, names in (("New", found["appeared"][kind]), ("Gone", found["vanished"][kind])):
+        if names:
+            rest = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+            told.append(f"{word}: {', '.join(names[:LISTED])}{rest}.")
+    return " ".join(told)
 
 
 def share_bars(shares: dict[str, tuple[float, float]], title: str, limit: int = 30) -> go.Figure:
@@ -76,7 +114,7 @@ def share_bars(shares: dict[str, tuple[float, float]], title: str, limit: int = 
     note = f"{len(shares)} classes" + (
         f", the {limit} that changed most shown" if len(shares) > limit else ""
     )
-    return styled(figure, title, 150 + 30 * len(order), note)
+    return styled(figure, f"{title} by share", 150 + 30 * len(order), note)
 
 
 def histograms(names: list[str], old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> go.Figure:

@@ -78,8 +78,8 @@ def gallery(
 ) -> go.Figure:
     """Draw samples with what is true and what the model said.
 
-    Boxes: truth solid green, predictions dashed orange with class and score. Masks: image, truth, prediction
-    side by side, so a third as many columns. Labels: a coloured line, right or wrong.
+    Boxes: truth solid green, predictions dashed orange with class and score. Masks: image, truth and, where
+    there are any, predictions side by side, so fewer columns. Labels: a coloured line, right or wrong.
 
     Args:
         items: the samples, in the order they are shown.
@@ -89,32 +89,39 @@ def gallery(
     """
     if not items:
         return no_data(title, "there is no sample to show")
-    masks = any(item.truth_mask is not None or item.predicted_mask is not None for item in items)
-    columns = max(min(columns // 3 if masks else columns, len(items)), 1)
-    side = round(OVERSAMPLING * min(WIDTH / columns / (3 if masks else 1), TALLEST))
-    cells = [_cell(item, class_colors, side) for item in items]
-    figure = picture_grid(cells, columns, title, "image · truth · prediction" if masks else "")
+    panels = _panels(items)
+    columns = max(min(columns // len(panels), len(items)), 1)
+    side = round(OVERSAMPLING * min(WIDTH / columns / len(panels), TALLEST))
+    cells = [_cell(item, class_colors, side, panels) for item in items]
+    figure = picture_grid(cells, columns, title, " · ".join(panels) if len(panels) > 1 else "")
     if any(item.truth_boxes for item in items):
         _explain(figure, [("truth", css(TRUTH_RGB), "solid")])
     if any(item.predicted_boxes for item in items):
         _explain(figure, [("prediction", css(PREDICTION_RGB), "dash")])
-    if masks:
+    if len(panels) > 1:
         _explain(figure, _mask_legend(items, class_colors))
     return figure
 
 
-def _cell(item: GalleryItem, class_colors: Mapping[str, RGB], side: int) -> Cell:
+def _panels(items: Iterable[GalleryItem]) -> list[str]:
+    """Name the pictures of a cell: the image, and the kinds of masks that any sample has."""
+    listed = list(items)
+    truth = any(item.truth_mask is not None for item in listed)
+    predicted = any(item.predicted_mask is not None for item in listed)
+    return ["image", *(["truth"] if truth else []), *(["prediction"] if predicted else [])]
+
+
+def _cell(item: GalleryItem, class_colors: Mapping[str, RGB], side: int, panels: Sequence[str]) -> Cell:
     flat = picture(item.image)
     small = max(flat.size) <= SMALL_SIDE
-    masked = item.truth_mask is not None or item.predicted_mask is not None
     scale = display_scale(flat.size, side)
     image = resized(flat, scale)
-    panels = [draw_boxes(image, item.truth_boxes, item.predicted_boxes, scale)]
-    if masked:
-        blank = picture(None).resize(image.size)
-        for mask in (item.truth_mask, item.predicted_mask):
-            panels.append(overlay(image, mask, class_colors) if mask is not None and mask.size else blank)
-    return Cell(tile(panels, len(panels)), _caption(item), small)
+    pictures = [draw_boxes(image, item.truth_boxes, item.predicted_boxes, scale)]
+    blank = picture(None).resize(image.size)
+    for kind, mask in (("truth", item.truth_mask), ("prediction", item.predicted_mask)):
+        if kind in panels:
+            pictures.append(overlay(image, mask, class_colors) if mask is not None and mask.size else blank)
+    return Cell(tile(pictures, len(pictures)), _caption(item), small)
 
 
 def _caption(item: GalleryItem) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -40,16 +42,20 @@ def image_looks(measures: pd.DataFrame, split: np.ndarray) -> go.Figure:
                 col=column,
             )
         figure.update_xaxes(title_text=f"{name} (0 to 255)", row=1, col=column)
-    figure.update_yaxes(title_text="share of the samples", tickformat=".0%", col=1)
-    return styled(figure, title, 360, "mean and deviation of the luma").update_layout(margin_t=100)
+    figure.update_yaxes(tickformat=".0%").update_yaxes(title_text="share of the samples", col=1)
+    styled(figure, title, 360, "mean and deviation of the luma")
+    return figure.update_layout(margin_t=100, legend_y=1.12)
 
 
-def signal_looks(measures: pd.DataFrame, split: np.ndarray) -> go.Figure:
+def signal_looks(
+    measures: pd.DataFrame, split: np.ndarray, channel_names: Sequence[str] | None = None
+) -> go.Figure:
     """Draw the deviation within a window of each channel: median and quartiles, a box a split.
 
     Args:
         measures: `deviation_<k>` of each channel k, a row a sample.
         split: (N,) of the samples.
+        channel_names: of the channels, in order; their numbers if not given.
     """
     title = "Motion"
     channels = [name for name in measures.columns if name.startswith("deviation_")]
@@ -60,7 +66,7 @@ def signal_looks(measures: pd.DataFrame, split: np.ndarray) -> go.Figure:
         quartiles = np.quantile(measures.loc[split == one, channels], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
         low, first, middle, third, high = quartiles.round(5).tolist()
         figure.add_box(
-            x=[name.removeprefix("deviation_") for name in channels],
+            x=list(channel_names or [name.removeprefix("deviation_") for name in channels]),
             **{"lowerfence": low, "q1": first, "median": middle, "q3": third, "upperfence": high},
             name=one,
             marker_color=SPLIT_COLORS.get(one, MUTED),

@@ -6,9 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from cv_pipelines.plots.document import Block, Section, document, paragraphs, sections_html, table
+from cv_pipelines.plots.document import Block, Section, cell_text, document, paragraphs, sections_html, table
 from cv_pipelines.plots.leaderboard import index_page
 from cv_pipelines.plots.meanings import contract_meaning, score_meaning
 from cv_pipelines.plots.theme import finite, number
@@ -51,10 +49,7 @@ def report_page(
 def _tiles(scores: Mapping[str, float | None]) -> str:
     # A score with a slash is one class of a family: the table has it.
     headline = [(name, value) for name, value in scores.items() if finite([value]) and "/" not in name]
-    tiles = "".join(
-        f'<div class="tile"><b>{number(value)}</b><span>{html.escape(name)}</span></div>'
-        for name, value in headline[:TILES]
-    )
+    tiles = "".join(_tile(number(value), name) for name, value in headline[:TILES])
     return f'<div class="tiles">{tiles}</div>' if tiles else ""
 
 
@@ -76,38 +71,38 @@ def _contract_table(contract: Mapping[str, Any]) -> str:
 def data_page(
     title: str,
     subtitle: str,
+    tiles: Mapping[str, str],
     facts: Mapping[str, Any],
     sections: Sequence[Section],
-    quarantine: pd.DataFrame,
+    quarantine: Block,
 ) -> str:
     """Return the report of a data source as one HTML page that needs no network.
 
     Args:
         title: plain text, such as the source's name.
         subtitle: plain text.
+        tiles: the headline: name to what is shown large.
         facts: what is known about the source (version, licence, counts, …), shown as a table.
-        sections: the figures, in order: splits, classes, sizes, gallery.
-        quarantine: the `quarantine` table: its reasons are counted, its first rows listed.
+        sections: the figures and tables, in order: checks, splits, classes, sizes, gallery, leaks.
+        quarantine: the last part, see `defects.quarantine_block`.
     """
-    rows = [[key.replace("_", " "), value] for key, value in facts.items()]
+    rows = [[key.replace("_", " "), _fact(key, value)] for key, value in facts.items()]
+    headline = "".join(_tile(value, name) for name, value in tiles.items())
     blocks = [
-        Block("Facts", table(["", ""], rows)),
+        Block("Facts", f'<div class="tiles">{headline}</div>' + table(["", ""], rows)),
         *sections_html(sections),
-        Block("Quarantine", _quarantine(quarantine)),
+        quarantine,
     ]
     return document(title, subtitle, blocks)
 
 
-def _quarantine(quarantine: pd.DataFrame) -> str:
-    if quarantine.empty:
-        return paragraphs("Nothing was set aside or repaired: every file was usable as it is.")
-    counts = quarantine.groupby(["reason", "action"]).size().sort_values(ascending=False, kind="stable")
-    summary = [[reason, action, int(n)] for (reason, action), n in counts.items()]
-    rows = quarantine[["file", "reason", "action", "detail"]].to_numpy().tolist()
-    lead = f"{len(rows):,} files or records were left out (dropped) or corrected (repaired)."
-    return (
-        paragraphs(lead)
-        + table(["reason", "action", "count"], summary)
-        + "<h3>Files</h3>"
-        + table(["file", "reason", "action", "detail"], rows)
-    )
+def _fact(key: str, value: Any) -> Any:
+    if key == "year":  # a name, not a quantity: no comma
+        return str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {cell_text(one)}" for name, one in value.items()) or "none"
+    return value
+
+
+def _tile(value: str, name: str) -> str:
+    return f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'

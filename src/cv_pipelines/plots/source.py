@@ -1,4 +1,4 @@
-"""Figures of the data report: how much there is of what, how large the objects are, what was set aside."""
+"""Figures of the data report: how much there is of what, how large images and objects are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from plotly.subplots import make_subplots
 from cv_pipelines.plots.bars import LIMIT, ROW
 from cv_pipelines.plots.theme import (
     COLORS,
-    FONT,
-    GRID,
-    INK,
     MUTED,
     SPLIT_COLORS,
     name_ticks,
@@ -104,6 +101,73 @@ def _split_trace(split: str, values: np.ndarray, names: Sequence[str]) -> go.Bar
     )
 
 
+def pixel_bars(shares: Mapping[str, float]) -> go.Figure:
+    """Draw how much of the train split's pixels each class has, largest on top.
+
+    Args:
+        shares: class name to its share, 0 to 1; void left out.
+    """
+    title = "Pixels per class"
+    if not any(shares.values()):
+        return no_data(title, "the source gave no mask")
+    order = sorted(shares, key=lambda name: -shares[name])
+    note = f"{len(order)} classes, train split, void left out"
+    if len(order) > LIMIT:
+        note += f" · the {LIMIT // 2} largest and the {LIMIT // 2} smallest shown"
+        order = order[: LIMIT // 2] + order[-(LIMIT // 2) :]
+    values = [shares[name] for name in order]
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=list(range(len(order))),
+            orientation="h",
+            marker_color=COLORS[0],
+            text=[f"{value:.1%}" if value >= 0.001 else f"{value:.3%}" for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(title_text="share of the pixels", tickformat=".0%", range=[0, max(values) * 1.12])
+    figure.update_yaxes(**name_ticks(order), autorange="reversed", showgrid=False)
+    return styled(figure, title, max(len(order) * ROW + 150, 220), note)
+
+
+def image_sizes(samples: pd.DataFrame) -> go.Figure:
+    """Draw width against height of the images, a dot an image.
+
+    Args:
+        samples: the `samples` table (`split`, `width`, `height` in pixels).
+    """
+    title = "Image sizes"
+    some = samples[(samples["width"] > 0) & (samples["height"] > 0)]
+    if some.empty:
+        return no_data(title, "no image has a size")
+    # Equal sizes are one dot, larger where there are many: most sources have few different ones.
+    counts = some.groupby(["width", "height"]).size().sort_values(ascending=False).head(DOTS)
+    width, height = (counts.index.get_level_values(side).to_numpy() for side in ("width", "height"))
+    sizes = 5 + 20 * np.sqrt(counts.to_numpy() / counts.max())
+    figure = go.Figure(
+        go.Scatter(
+            x=width.tolist(),
+            y=height.tolist(),
+            mode="markers",
+            marker={
+                "size": sizes.round(1).tolist(),
+                "color": COLORS[0],
+                "opacity": 0.5,
+                "line": {"width": 0},
+            },
+            customdata=counts.tolist(),
+            hovertemplate="%{x} × %{y}: %{customdata:,} images<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title_text="width in pixels", rangemode="tozero", tickformat=",")
+    figure.update_yaxes(title_text="height in pixels", rangemode="tozero", tickformat=",")
+    note = f"{len(some):,} images of {len(some.groupby(['width', 'height'])):,} sizes"
+    return styled(figure, title, 420, note)
+
+
 def box_sizes(annotations: pd.DataFrame, samples: pd.DataFrame) -> go.Figure:
     """Draw how large objects are: relative width against height, relative size, and aspect.
 
@@ -168,49 +232,4 @@ def _histogram(values: np.ndarray, edges: np.ndarray, color: str) -> go.Bar:
         marker_color=color,
         showlegend=False,
         hovertemplate="%{y:,} objects<extra></extra>",
-    )
-
-
-def quarantine_table(quarantine: pd.DataFrame, limit: int = 20) -> go.Figure:
-    """Draw what the reader set aside or repaired: a row a reason, with its count and one example.
-
-    Args:
-        quarantine: the `quarantine` table (`file`, `reason`, `action`, `detail`).
-        limit: reasons to show at most.
-    """
-    title = "Set aside or repaired"
-    if quarantine.empty:
-        return no_data(title, "nothing was set aside, every file was usable")
-    grouped = quarantine.groupby(["reason", "action"], sort=True)
-    reasons = grouped.agg(
-        count=("file", "size"), file=("file", "first"), detail=("detail", "first")
-    ).reset_index()
-    reasons = reasons.sort_values("count", ascending=False, kind="stable")
-    shown = reasons.head(limit)
-    table = go.Table(
-        columnwidth=[22, 10, 8, 35, 45],
-        header={
-            "values": [f"<b>{h}</b>" for h in ("reason", "action", "files", "for example", "detail")],
-            "fill_color": GRID,
-            "line_color": GRID,
-            "align": "left",
-            "font": {"family": FONT, "size": 13, "color": INK},
-            "height": 30,
-        },
-        cells={
-            "values": [
-                [plain(v, 80) for v in shown[c]] for c in ("reason", "action", "count", "file", "detail")
-            ],
-            "fill_color": "white",
-            "line_color": GRID,
-            "align": "left",
-            "font": {"family": FONT, "size": 12, "color": INK},
-            "height": 28,
-        },
-    )
-    note = f"{len(quarantine):,} rows, {len(reasons)} reasons"
-    if len(reasons) > limit:
-        note += f" · and {len(reasons) - limit} more reasons"
-    return styled(go.Figure(table), title, 170 + 36 * len(shown), note).update_layout(
-        margin_t=76, margin_b=10
     )

@@ -34,8 +34,11 @@ th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px 
 th, td { padding: 6px 14px 6px 0; vertical-align: top; }
 td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.word { overflow-wrap: normal; }
 td:first-child { font-weight: 600; overflow-wrap: normal; }
 table.keyed td:first-child { width: 1%; padding-right: 40px; white-space: nowrap; }
+td.thumbnail { width: 1%; padding-top: 8px; padding-bottom: 8px; }
+td.thumbnail img { display: block; max-width: 120px; max-height: 80px; border-radius: 4px; }
 tr:last-child td { border-bottom: 0; }
 tr.more td { color: var(--soft); font-style: italic; font-weight: 400; }
 .empty, .note { color: var(--soft); }

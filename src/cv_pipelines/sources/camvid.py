@@ -172,11 +172,14 @@ def _lines(path: Path) -> list[str]:
 
 
 def _once(frames: Sequence[_Frame], quarantine: Quarantine) -> list[_Frame]:
-    """Keep the first of frames that are listed twice, or the same frame would be in two splits."""
+    """Keep each frame once: in test if it is listed there, else where it is listed first."""
+    tested = {frame.sample_id for frame in frames if frame.split == "test"}
     kept: dict[str, _Frame] = {}
     for frame in frames:
-        first = kept.setdefault(frame.sample_id, frame)
-        if first is not frame:
+        if frame.split != "test" and frame.sample_id in tested:
+            detail = f"in {frame.split}; stays in test only"
+            quarantine.drop(frame.media, "test image in a train list", detail)
+        elif (first := kept.setdefault(frame.sample_id, frame)) is not frame:
             quarantine.drop(frame.media, "listed twice", f"in {frame.split}; already in {first.split}")
     return list(kept.values())
 

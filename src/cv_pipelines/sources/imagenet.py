@@ -80,7 +80,7 @@ def read(root: Path, *, labels_from: Literal["auto", "csv", "devkit"] = "auto") 
     _list_train(files, index, listing, quarantine)
     _list_val(files, labels_from, index, listing, quarantine)
     samples = labelled_samples(root, listing, quarantine, EXPECTED)
-    boxes = _boxes(files, samples, index, quarantine)
+    boxes = _boxes(files, samples, words, quarantine)
     classes = categories_of(first_synonyms(words), ids=list(words))
     return Tables(
         samples,
@@ -237,9 +237,16 @@ def _lines(path: Path) -> list[str]:
 
 
 def _boxes(
-    files: _Files, samples: pd.DataFrame, index: dict[str, int], quarantine: Quarantine
+    files: _Files, samples: pd.DataFrame, words: dict[str, str], quarantine: Quarantine
 ) -> pd.DataFrame:
-    """Read the boxes of all images that have some; only validation images officially have a file each."""
+    """Read the boxes of all images that have some; only validation images officially have a file each.
+
+    Some official box files name a class by its first word ("Scottish_deerhound") instead of its synset.
+    """
+    index = {wnid: i for i, wnid in enumerate(words)}
+    by_word = {
+        first.replace(" ", "_"): wnid for wnid, first in zip(words, first_synonyms(words), strict=True)
+    }
     folder = files.root / files.prefix / "Annotations/CLS-LOC"
     wnids = names_in(folder / "train", "")
     there = {
@@ -255,9 +262,12 @@ def _boxes(
     boxes: list[Box] = []
     for path, (sample_id, width, height), objects in zip(paths, rows, found, strict=True):
         for name, x, y, w, h, difficult, _ in objects or []:
-            if name in index:
+            wnid = name if name in index else by_word.get(name)
+            if wnid is not None:
                 inside = (min(w + 1, width - x), min(h + 1, height - y))
-                boxes.append(Box(sample_id, index[name], x, y, *inside, difficult))
+                boxes.append(Box(sample_id, index[wnid], x, y, *inside, difficult))
+                if wnid != name:
+                    quarantine.repair(path, "class by its word", f"{name!r} read as {wnid}")
             else:
                 quarantine.drop(path, "unknown class", f"{name!r} not among {len(index)} synsets")
     return boxes_table(boxes)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cv_pipelines.config import SourceConfig
+from cv_pipelines.data.inspection import checking
 from cv_pipelines.data.parallel import running_on
 from cv_pipelines.data.schema import Categories, Tables
 from cv_pipelines.errors import SourceError
@@ -42,7 +44,11 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
     root = fetch(config)
     if config.sample is not None and root is not None:
         draw_sample(config, root)
-    facts = {"reader": config.reader, "options": config.options, "files": digest_of_files(root)}
+    facts = {
+        "reader": config.reader,
+        "options": config.options | ({"check": "headers"} if config.check == "headers" else {}),
+        "files": digest_of_files(root),
+    }
     known = read_stamp(store) or {}
     tables = load_tables(store) if known | facts == known else None
     if tables is None or sorted(tables.arrays) != known.get("arrays"):
@@ -59,11 +65,12 @@ def read_tables(config: SourceConfig, root: Path | None) -> Tables:
     collects = gc.isenabled()
     gc.disable()  # of the millions of small objects that a reader makes none is part of a cycle
     try:
-        with running_on(config.engine):
-            return reader(config.reader).read(root, **config.options)
+        with running_on(config.engine), checking(config.check):
+            tables: Tables = reader(config.reader).read(root, **config.options)
     finally:
         if collects:
             gc.enable()
+    return replace(tables, facts=tables.facts | ({"check": "headers"} if config.check == "headers" else {}))
 
 
 def draw_sample(config: SourceConfig, root: Path) -> None:

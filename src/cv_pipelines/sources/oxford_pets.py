@@ -74,8 +74,9 @@ def read(
 ) -> Tables:
     """Read the data set; official trainval is given as 'train'.
 
-    That a test image has no head box is official and no defect; `facts` counts the images without one. An
-    unusable trimap costs only the `target`, an unusable XML only the box.
+    That a test image has no head box is official and no defect; trainval images without one, of which there
+    are a few, are noted. `facts` counts the images without one. An unusable trimap costs only the `target`,
+    an unusable XML only the box.
 
     Args:
         root: folder that holds `images/` and `annotations/`.
@@ -94,6 +95,7 @@ def read(
         raise SourceError(f"{root / 'images'}: none of {len(lists)} listed images is usable")
     targets = _targets(root, images.values(), categories, quarantine)
     heads = _heads(root, images.values(), quarantine)
+    _note_missing_heads(root, images.values(), lists, quarantine)
     samples: list[dict[str, Any]] = []
     for info in images.values():
         stem = Path(info.path).stem
@@ -124,26 +126,38 @@ def _categories(labels: str, mask: str) -> Categories:
 
 def _list_splits(root: Path, quarantine: Quarantine) -> dict[str, tuple[str, int]]:
     """Give split and breed index of every listed image."""
+    lists = {split: _lines(root, f"annotations/{name}.txt") for name, split in SPLITS.items()}
+    tested = {entry[0] for line in lists["test"] if (entry := _entry(line))}
     found: dict[str, tuple[str, int]] = {}
     for name, split in SPLITS.items():
         path = f"annotations/{name}.txt"
-        try:
-            text = (root / path).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            detail = "no image list; expected lines 'Abyssinian_1 1 1 1'"
-            raise SourceError(f"{root / path}: {detail}") from None
-        for line in text.splitlines():
-            if not line.strip() or line.startswith("#"):
-                continue
-            stem, *ids = line.split()
-            if len(ids) != 3 or ids[0] not in {str(k + 1) for k in range(len(BREEDS))} or "/" in stem:
+        for line in lists[split]:
+            entry = _entry(line)
+            if entry is None:
                 detail = f"{line[:80]!r}; expected an image name, a class id 1..37, species, breed id"
                 quarantine.drop(path, "unreadable list line", detail)
-            elif stem in found:
-                quarantine.drop(path, "listed twice", f"{stem} is in {found[stem][0]} already")
+            elif split != "test" and entry[0] in tested:
+                quarantine.drop(path, "test image in a train list", f"{entry[0]} stays in test only")
+            elif entry[0] in found:
+                quarantine.drop(path, "listed twice", f"{entry[0]} is in {found[entry[0]][0]} already")
             else:
-                found[stem] = (split, int(ids[0]) - 1)
+                found[entry[0]] = (split, entry[1])
     return found
+
+
+def _entry(line: str) -> tuple[str, int] | None:
+    """Give image name and breed index of a list line, or None if it is no such line."""
+    stem, *ids = line.split()
+    usable = len(ids) == 3 and ids[0] in {str(k + 1) for k in range(len(BREEDS))} and "/" not in stem
+    return (stem, int(ids[0]) - 1) if usable else None
+
+
+def _lines(root: Path, path: str) -> list[str]:
+    try:
+        text = (root / path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        raise SourceError(f"{root / path}: no image list; expected lines 'Abyssinian_1 1 1 1'") from None
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _targets(
@@ -174,6 +188,17 @@ def _heads(root: Path, images: Iterable[ImageInfo], quarantine: Quarantine) -> l
             else:
                 quarantine.drop(path, "unknown class", f"{name!r} is neither cat nor dog")
     return heads
+
+
+def _note_missing_heads(
+    root: Path, images: Iterable[ImageInfo], lists: dict[str, tuple[str, int]], quarantine: Quarantine
+) -> None:
+    """Tell which trainval images have no box file; test images officially have none."""
+    there = set(names_in(root / "annotations/xmls", ".xml"))
+    for stem in (Path(info.path).stem for info in images) if there else ():
+        if lists[stem][0] == "train" and f"{stem}.xml" not in there:
+            detail = "a trainval image without a head box; kept for its breed and trimap"
+            quarantine.note(f"annotations/xmls/{stem}.xml", "no box file", detail)
 
 
 def _sample_row(info: ImageInfo, split: str, target: str | None, label: int) -> dict[str, Any]:

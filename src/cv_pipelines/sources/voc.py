@@ -162,25 +162,49 @@ def _list_splits(release: _Release, year: int) -> dict[str, str]:
     splits = {"train": "train", "val": "test"}
     if year == 2007 and (release.root / folder / "test.txt").is_file():
         splits = {"train": "train", "val": "val", "test": "test"}
+    lists = {split: _lines(release.root, f"{folder}/{name}.txt") for name, split in splits.items()}
+    tested = set(lists.get("test", ()))
     found: dict[str, str] = {}
     for name, split in splits.items():
         path = f"{folder}/{name}.txt"
-        try:
-            text = (release.root / path).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            raise SourceError(
-                f"{release.root / path}: no image list; expected an image name a line"
-            ) from None
-        for line in filter(None, map(str.strip, text.splitlines())):
+        for line in lists[split]:
             if len(line.split()) != 1 or "/" in line:
                 release.quarantine.drop(
                     path, "unreadable list line", f"{line[:80]!r}; expected an image name"
                 )
+            elif split != "test" and line in tested:
+                release.quarantine.drop(path, "test image in a train list", f"{line} stays in test only")
             elif line in found:
                 release.quarantine.drop(path, "listed twice", f"{line} is in {found[line]} already")
             else:
                 found[line] = split
+    if year != 2007:
+        _note_test_of_2007(release, found)
     return found
+
+
+def _lines(root: Path, path: str) -> list[str]:
+    try:
+        text = (root / path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        raise SourceError(f"{root / path}: no image list; expected an image name a line") from None
+    return [line for line in map(str.strip, text.splitlines()) if line]
+
+
+def _note_test_of_2007(release: _Release, found: Mapping[str, str]) -> None:
+    """Tell which train images are in the test set of VOC2007, if its list lies beside this release.
+
+    Later releases hold images of 2007 as `2007_<name>`; who trains on them cannot score on VOC2007's test.
+    """
+    path = f"{Path(release.folder).parent.as_posix()}/VOC2007/ImageSets/Main/test.txt".removeprefix("./")
+    try:
+        tested = set(_lines(release.root, path))
+    except SourceError:
+        return
+    for stem, split in found.items():
+        if split == "train" and stem.removeprefix("2007_") in tested:
+            file = f"{release.folder}/JPEGImages/{stem}.jpg"
+            release.quarantine.note(file, "VOC2007 test image in train", f"{stem} is listed in {path}")
 
 
 def _objects(release: _Release, infos: Mapping[str, ImageInfo]) -> dict[str, list[XmlBox]]:

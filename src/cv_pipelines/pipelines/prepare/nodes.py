@@ -61,25 +61,27 @@ def measure_samples(source: dict[str, Any], **tables: Any) -> pd.DataFrame:
 
 
 def report_source(
+    name: str,
     source: dict[str, Any],
     quarantine: pd.DataFrame,
     facts: dict[str, Any],
     measures: pd.DataFrame,
     **tables: Any,
 ) -> tuple[str, dict[str, Any], go.Figure, go.Figure]:
-    """Draw the data report.
+    """Draw the data report of the source that is called `name`.
 
     Returns:
         The page, its figures as JSON-able numbers, the class counts and the gallery for previews.
     """
+    from cv_pipelines.config import SourceConfig, parse
     from cv_pipelines.plots.data_report import draw
 
-    title = str(source.get("root") or source["reader"]).rstrip("/").rsplit("/", 1)[-1]
-    return draw(title, source_data(source, **tables), quarantine, facts, measures)
+    limits = parse(name, SourceConfig, source).limits
+    return draw(name, source_data(source, **tables), quarantine, facts, measures, limits)
 
 
-def enforce_limits(source: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    """Refuse a source that shows more than its limits allow; what trains on it waits for this.
+def enforce_limits(name: str, source: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """Refuse the source `name` if it shows more than its limits allow; what trains on it waits for this.
 
     Raises:
         DataLimitError: names what is passed.
@@ -87,4 +89,4 @@ def enforce_limits(source: dict[str, Any], summary: dict[str, Any]) -> dict[str,
     from cv_pipelines.config import SourceConfig, parse
     from cv_pipelines.data.limits import enforce
 
-    return enforce(parse("source", SourceConfig, source).limits, summary)
+    return enforce(name, parse(name, SourceConfig, source).limits, summary)

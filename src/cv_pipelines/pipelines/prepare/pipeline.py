@@ -1,5 +1,7 @@
 """Wiring of the prepare stage."""
 
+from functools import partial, update_wrapper
+
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.pipelines.prepare.nodes import (
@@ -15,7 +17,7 @@ from cv_pipelines.pipelines.source_data import source_inputs
 def create_pipeline(source: str) -> Pipeline:
     """Tables of one source to its manifest, statistics and data report."""
     parameters = f"params:{source}"
-    report = source_inputs(source, "quarantine", "measures") | {"facts": f"{source}.data_facts"}
+    report = source_inputs(source, "quarantine", "measures", "statistics") | {"facts": f"{source}.data_facts"}
     nodes = [
         Node(
             split_samples,
@@ -39,15 +41,15 @@ def create_pipeline(source: str) -> Pipeline:
             namespace=source,
         ),
         Node(
-            report_source,
+            update_wrapper(partial(report_source, source), report_source),
             inputs=report,
             outputs=[f"{source}.{name}" for name in ("page", "summary", "class_counts", "samples_gallery")],
             name="report_source",
             namespace=source,
         ),
         Node(
-            enforce_limits,
-            inputs=[parameters, f"{source}.summary"],
+            update_wrapper(partial(enforce_limits, source), enforce_limits),
+            inputs={"source": parameters, "summary": f"{source}.summary"},
             outputs=f"{source}.verdict",
             name="enforce_limits",
             namespace=source,
