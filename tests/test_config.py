@@ -48,7 +48,7 @@ def message(model, values):
 
 def test_a_minimal_experiment_gets_the_documented_defaults():
     config = parse(WHERE, ExperimentConfig, EXPERIMENT)
-    assert (config.init_from, config.embedder, config.augment, config.tour) == (None, None, None, False)
+    assert (config.init_from, config.embedder, config.augment, config.tour) == (None, None, [], False)
     assert config.evaluate == Evaluate(split="test", protocol="standard")
     assert config.train.seeds == [0]
     assert config.train.schedule.name == "one_cycle"
@@ -78,7 +78,10 @@ def test_options_of_a_source_are_those_of_its_reader():
 def test_an_unknown_key_names_file_key_value_and_what_is_allowed():
     text = message(ExperimentConfig, EXPERIMENT | {"modle": {"name": "unet"}})
     assert text.startswith(f"{WHERE}: modle: unknown key (value {{'name': 'unet'}}); allowed are ")
-    assert "augment, embedder, evaluate, init_from, inputs, loss, model, source, task, tour, train" in text
+    assert (
+        "augment, cache, embedder, evaluate, init_from, inputs, loss, model, source, task, tour, train"
+        in text
+    )
 
 
 def test_an_unknown_nested_key_is_named_by_its_path():

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from cv_pipelines.config import SourceConfig
+from cv_pipelines.config import SourceConfig, parse
 from cv_pipelines.data.schema import (
     Categories,
     Quarantine,
@@ -132,6 +133,43 @@ def test_other_options_of_the_reader_read_again(toy, root, stored):
     tables, _ = ingest(config(root, scale=7), stored)
     assert toy.reads == 2
     assert tables.arrays["images"].max() == 7
+
+
+class TestHeadersOnly:
+    """`check: headers`: sizes without decoding."""
+
+    @pytest.fixture
+    def photos(self, tmp_path):
+        folder = tmp_path / "photos" / "train" / "a"
+        folder.mkdir(parents=True)
+        noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+        for name in ("whole.jpg", "copy.jpg", "cut.jpg", "wrong.jpg"):
+            Image.fromarray(noise).save(folder / name)
+        Image.fromarray(noise).save(folder / "other.png")
+        cut = (folder / "cut.jpg").read_bytes()
+        (folder / "cut.jpg").write_bytes(cut[: len(cut) // 2])
+        (folder / "wrong.jpg").write_bytes(b"no image")
+        return tmp_path / "photos"
+
+    def test_sizes_are_the_same_and_broken_pixels_are_not_found(self, photos, tmp_path):
+        wholly, _ = ingest(SourceConfig(reader="image_folder", root=str(photos)), tmp_path / "one")
+        config = SourceConfig(reader="image_folder", root=str(photos), check="headers")
+        quickly, _ = ingest(config, tmp_path / "two")
+        by_file = quickly.samples.set_index("media")
+        assert len(quickly.samples) == len(wholly.samples) + 1
+        assert set(quickly.quarantine["reason"]) == {"not an image"}
+        for media, row in wholly.samples.set_index("media").iterrows():
+            assert (row["width"], row["height"]) == tuple(by_file.loc[media, ["width", "height"]])
+        assert by_file["content_hash"].is_unique
+        assert (wholly.facts.get("check"), quickly.facts["check"]) == (None, "headers")
+
+    def test_what_was_read_quickly_is_not_taken_for_checked(self, photos, tmp_path):
+        values = {"reader": "image_folder", "root": str(photos)}
+        stamps = []
+        for check in ("headers", "decode"):
+            _, stamp = ingest(parse("source", SourceConfig, values | {"check": check}), tmp_path / "store")
+            stamps.append(stamp)
+        assert stamps[0] != stamps[1]
 
 
 def test_another_split_does_not_read_again(toy, root, stored):

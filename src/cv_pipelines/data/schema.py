@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 IGNORE_INDEX = 255
@@ -29,9 +31,19 @@ DEFAULTS = {"row": -1, "width": 0, "height": 0, "iscrowd": False, "difficult": F
 NESTED = {"labels", "keypoints"}
 """Columns of lists."""
 
+
+
+def all_different(values: pd.Series) -> bool:
+    """Whether no value occurs twice. Ordered ones, as most readers give them, need no hash table."""
+    packed = pyarrow.Array.from_pandas(values)
+    packed = packed.combine_chunks() if isinstance(packed, pyarrow.ChunkedArray) else packed
+    rises = pc.all(pc.less(packed.slice(0, max(len(packed) - 1, 0)), packed.slice(1))).as_py()
+    return bool(rises or values.is_unique)
+
+
 SAMPLES = pa.DataFrameSchema(
     {
-        "sample_id": pa.Column(str, unique=True),
+        "sample_id": pa.Column(str, pa.Check(all_different)),
         "media": pa.Column(str, nullable=True),
         "row": pa.Column("int64"),
         "target": pa.Column(str, nullable=True),
@@ -54,7 +66,7 @@ splits; `width`, `height` in pixels (0 for signals); `labels` is a list of conti
 ANNOTATIONS = pa.DataFrameSchema(
     {
         "sample_id": pa.Column(str),
-        "annotation_id": pa.Column("int64", unique=True),
+        "annotation_id": pa.Column("int64", pa.Check(all_different)),
         "category": pa.Column("int64", pa.Check.ge(0)),
         "x": pa.Column("float64"),
         "y": pa.Column("float64"),
@@ -220,7 +232,7 @@ def frame(schema: pa.DataFrameSchema, columns: Mapping[str, Any]) -> pd.DataFram
         if value is None:
             value = np.full(count, DEFAULTS.get(name), None if name in DEFAULTS else object)
         whole[name] = pd.Series(value, dtype=object) if name in NESTED else value
-    return schema.validate(pd.DataFrame(whole), lazy=True)
+    return schema.validate(pd.DataFrame(whole, copy=False), lazy=True)
 
 
 def samples_frame(columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, compress
 from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
@@ -136,20 +137,35 @@ def chunk_of(records: list[Record]) -> Chunk | None:
     """Decode objects together, or return None if one of them has not the usual form."""
     try:
         found = _decode_regulars(b"[" + b",".join(records) + b"]")  # type: ignore[arg-type]
-        ids = np.array([(r.id, r.image_id, r.category_id) for r in found], np.int64).reshape(-1, 3)
+        ids = [np.array([r.id for r in found], np.int64)]
+        ids += [np.array([r.image_id for r in found], np.int64)]
+        ids += [np.array([r.category_id for r in found], np.int64)]
     except (TypeError, OverflowError, msgspec.MsgspecError):  # dicts, not bytes; ids beyond 64 bits
         return None
     texts = [bytes(r.segmentation) for r in found]
     return Chunk(
-        id=ids[:, 0],
-        image=ids[:, 1],
-        category=ids[:, 2],
-        box=np.array([r.bbox for r in found]).reshape(-1, 4),
+        id=ids[0],
+        image=ids[1],
+        category=ids[2],
+        box=np.fromiter(chain.from_iterable(r.bbox for r in found), float, 4 * len(found)).reshape(-1, 4),
         area=np.array([r.area for r in found]),
         iscrowd=np.array([r.iscrowd for r in found], bool),
         segmentation=texts,
-        sound=np.array([_sound_polygons(text) for text in texts], bool),
+        sound=_sound(texts),
     )
+
+
+def _sound(texts: list[bytes]) -> np.ndarray:
+    """Return of each text whether it is a list of polygons that can be decoded."""
+    listed = [text[:2] == b"[[" and text[-2:] == b"]]" for text in texts]
+    if b"".join(compress(texts, listed)).translate(None, _POLYGON_BYTES):
+        return np.array([_sound_polygons(text) for text in texts], bool)
+    single = np.array([text.count(b"[") == 2 for text in texts], bool)
+    commas = np.array([text.count(b",") for text in texts], np.int64)
+    sound = np.array(listed, bool)
+    for row in np.flatnonzero(sound & ~single).tolist():  # an object in several parts
+        sound[row] = _sound_polygons(texts[row])
+    return sound & (~single | ((commas >= 5) & (commas % 2 == 1)))
 
 
 def _sound_polygons(text: bytes) -> bool:
