@@ -48,7 +48,7 @@ def message(model, values):
 
 def test_a_minimal_experiment_gets_the_documented_defaults():
     config = parse(WHERE, ExperimentConfig, EXPERIMENT)
-    assert (config.init_from, config.embedder, config.augment, config.tour) == (None, None, None, False)
+    assert (config.init_from, config.embedder, config.augment, config.tour) == (None, None, [], False)
     assert config.evaluate == Evaluate(split="test", protocol="standard")
     assert config.train.seeds == [0]
     assert config.train.schedule.name == "one_cycle"
