@@ -48,8 +48,8 @@ BAD = {
         ["classification_digits: task: unknown name 'clasification'; allowed are activity, autoencoder"],
     ),
     "unknown augmentation": (
-        "classification_digits: {augment: {name: mix}}",
-        ["classification_digits: augment.name: unknown name 'mix'; allowed are"],
+        "classification_digits: {augment: {name: mixdown}}",
+        ["classification_digits: augment.name: unknown name 'mixdown'; allowed are"],
     ),
     "unknown option of the loss": (
         "classification_digits: {loss: {gamma: 2}}",
@@ -188,3 +188,20 @@ def test_a_file_that_cannot_be_read_is_named(project, local):
     done = python(project, "-m", "kedro", "registry", "list")
     assert done.returncode != 0
     assert "mine.yml: not YAML" in done.stdout + done.stderr
+
+
+def test_the_augmentation_gallery_needs_a_prepared_source(project):
+    done = python(project, "-m", "kedro", "cv", "augment-gallery", "digits")
+    assert done.returncode != 0
+    assert "Error: digits: not prepared, run `kedro run --pipelines data_digits` first" in done.stderr
+
+
+def test_the_augmentation_gallery_of_a_prepared_source(project):
+    done = python(project, "-m", "kedro", "run", "--pipelines", "data_digits")
+    assert done.returncode == 0, done.stderr
+    done = python(project, "-m", "kedro", "cv", "augment-gallery", "digits", "--out", "here/gallery.html")
+    assert done.returncode == 0, done.stderr
+    assert "Gallery: here/gallery.html" in done.stdout
+    page = (project / "here" / "gallery.html").read_text(encoding="utf8")
+    assert "Augmentations: digits" in page
+    shutil.rmtree(project / "data")

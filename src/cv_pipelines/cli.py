@@ -129,6 +129,35 @@ def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
         raise click.ClickException(f"{source}: {error}") from None
 
 
+@cv.command(name="augment-gallery")
+@click.argument("source")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to; beside the data report."
+)
+@click.option("--sample", help="Id of the sample to show; one with something to see if not given.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@click.pass_obj
+def augment_gallery(
+    metadata: ProjectMetadata, source: str, out: Path | None, sample: str | None, seed: int
+) -> None:
+    """Show what each augmentation that fits SOURCE does to one of its samples."""
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.pipelines.source_data import stored_source
+    from cv_pipelines.plots.augmentations import augmentation_page
+
+    project = Path(metadata.project_path)
+    out = out or project / "data/08_reporting" / f"data_{source}" / "augmentations.html"
+    try:
+        data = stored_source(project, source, source_parameters(project, source))
+        write_text(out, augmentation_page(source, data, sample, seed))
+    except CvPipelinesError as error:
+        raise click.ClickException(f"{source}: {error}") from None
+    except OSError as error:
+        hint = "does CV_PIPELINES_RAW name the raw data?"
+        raise click.ClickException(f"{source}: {error}; {hint}") from None
+    click.echo(f"Gallery: {out}")
+
+
 def source_parameters(project: Path, source: str) -> dict[str, Any]:
     """Return the resolved section of a source.
 

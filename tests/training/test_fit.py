@@ -195,3 +195,18 @@ class TestFingerprint:
         ]
         prints = [fingerprint(j) for j in [job, *changed]]
         assert len(set(prints)) == len(prints)
+
+
+def test_augmentations_that_mix_objects_train_and_lost_boxes_are_in_the_history(
+    experiment, box_source, tmp_path
+):
+    steps = [
+        {"name": "mosaic", "size": [64, 64]},
+        {"name": "copy_paste", "p": 1.0},
+        {"name": "crop", "size": [32, 32]},
+    ]
+    config = experiment("detection", augment=steps, train={"epochs": 1})
+    _, history = fit(Job("toy", config, box_source, tmp_path / "fit"))
+    values = history.set_index("name")["value"]
+    assert values["train_boxes_dropped"] > 0
+    assert np.isfinite(values["train_loss"])

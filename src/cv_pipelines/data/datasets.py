@@ -18,10 +18,14 @@ from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from cv_pipelines.data.augment.objects import rectangles
+from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
 from cv_pipelines.data.schema import Categories
 
-Target = Literal["none", "label", "labels", "mask", "boxes"]
+Target = Literal["none", "label", "labels", "mask", "boxes", "masks"]
+"""What a sample's target is; `masks` are boxes with a mask of each object."""
+
 Item = dict[str, Any]
 
 
@@ -149,7 +153,7 @@ class SampleDataset(Dataset[Item]):
         self.seed = seed
         cuts = augment is not None and getattr(augment, "cuts", False)
         self.resize = v2.Resize(size, antialias=True) if size and not cuts else None
-        self.objects = PackedObjects(data) if target == "boxes" else None
+        self.objects = PackedObjects(data, target == "masks") if target in ("boxes", "masks") else None
         _ = data.columns  # packed here, once, and not in every worker
 
     def __len__(self) -> int:
@@ -178,7 +182,7 @@ class SampleDataset(Dataset[Item]):
         item: Item = {"image": tv_tensors.Image(tensor), "index": index}
         if self.target == "mask":
             item["mask"] = tv_tensors.Mask(torch.from_numpy(self.data.mask(index)))
-        elif self.target == "boxes":
+        elif self.objects is not None:
             item |= self._box_target(index, (int(tensor.shape[1]), int(tensor.shape[2])))
         else:
             item |= self._class_target(index)
@@ -197,10 +201,18 @@ class SampleDataset(Dataset[Item]):
     def _box_target(self, index: int, size: tuple[int, int]) -> Item:
         assert self.objects is not None
         corners, categories = self.objects.of(index)
-        return {
-            "boxes": tv_tensors.BoundingBoxes(corners.copy(), format="XYXY", canvas_size=size),
-            "labels": torch.from_numpy(categories.copy()),
-        }
+        boxes = tv_tensors.BoundingBoxes(corners.copy(), format="XYXY", canvas_size=size)
+        target = {"boxes": boxes, "labels": torch.from_numpy(categories.copy())}
+        return target | ({"masks": self._masks(index, boxes)} if self.target == "masks" else {})
+
+    def _masks(self, index: int, boxes: tv_tensors.BoundingBoxes) -> tv_tensors.Mask:
+        """Draw the masks of a sample's objects; an object without one has its box's rectangle."""
+        assert self.objects is not None
+        masks = rectangles(boxes)
+        for row, text in enumerate(self.objects.segmentations(index)):
+            if text is not None:
+                masks[row] = torch.from_numpy(decode_segmentation(text, *boxes.canvas_size))
+        return masks
 
 
 class PackedObjects:
@@ -208,9 +220,10 @@ class PackedObjects:
 
     Args:
         data: whose samples' objects are packed.
+        masks: keep their segmentations too.
     """
 
-    def __init__(self, data: SourceData) -> None:
+    def __init__(self, data: SourceData, masks: bool = False) -> None:
         rows = data.annotations
         rows = rows[~(rows["iscrowd"] | rows["difficult"])]
         sample = pd.Index(data.samples["sample_id"]).get_indexer(rows["sample_id"])
@@ -219,11 +232,20 @@ class PackedObjects:
         self._corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         self._categories = rows["category"].to_numpy(np.int64)[order]
         self._starts = np.searchsorted(sample[order], np.arange(len(data.samples) + 1))
+        texts = rows["segmentation"].iloc[order] if masks else []
+        self._segmentations = pa.array(texts, pa.large_string(), from_pandas=True)
 
     def of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the boxes of a sample: (K, 4) float32 as XYXY in pixels, and (K,) int64 categories."""
         rows = slice(self._starts[index], self._starts[index + 1])
         return self._corners[rows], self._categories[rows]
+
+    def segmentations(self, index: int) -> list[str | None]:
+        """Return the segmentations of a sample's objects as JSON, None for an object without."""
+        found: list[str | None] = self._segmentations[
+            self._starts[index] : self._starts[index + 1]
+        ].to_pylist()
+        return found
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

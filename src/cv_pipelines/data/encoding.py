@@ -1,11 +1,14 @@
-"""Small images as PNG bytes, the form in which masks and pictures lie in a predictions table."""
+"""Packed images and masks: PNG bytes in predictions, COCO's polygons and run lengths in annotations."""
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -19,3 +22,17 @@ def decode_png(data: bytes) -> np.ndarray:
     """Unpack what `encode_png` packed, with the same shape and dtype."""
     with Image.open(BytesIO(data)) as image:
         return np.asarray(image)
+
+
+def decode_segmentation(text: str, height: int, width: int) -> np.ndarray:
+    """Draw an object of `annotations.segmentation` as an (H, W) uint8 mask of 0 and 1.
+
+    Args:
+        text: polygons or run lengths (plain or compressed) as JSON, in COCO's form.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+    """
+    shape: Any = json.loads(text)
+    packed = isinstance(shape, dict) and isinstance(shape["counts"], str)
+    runs = shape if packed else coco_mask.frPyObjects(shape, height, width)
+    return np.asarray(coco_mask.decode(coco_mask.merge(runs) if isinstance(runs, list) else runs))

@@ -32,7 +32,6 @@ NESTED = {"labels", "keypoints"}
 """Columns of lists."""
 
 
-
 def all_different(values: pd.Series) -> bool:
     """Whether no value occurs twice. Ordered ones, as most readers give them, need no hash table."""
     packed = pyarrow.Array.from_pandas(values)

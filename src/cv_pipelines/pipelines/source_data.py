@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,3 +50,33 @@ def source_data(
     config = parse("source", SourceConfig, source)
     parsed = Categories.model_validate(categories)
     return SourceData(manifest, annotations, parsed, arrays, source_root(config), statistics or {})
+
+
+def stored_source(project: Path, name: str, source: dict[str, Any]) -> SourceData:
+    """Gather what a project's data folder holds of a source, outside a run.
+
+    Args:
+        project: folder of the project.
+        name: of the source.
+        source: its parameters.
+
+    Raises:
+        SourceError: it has not been prepared; names the file that is missing.
+    """
+    import json
+
+    import pandas as pd
+
+    from cv_pipelines.errors import SourceError
+    from cv_pipelines.io.arrays import ArraysDataset
+
+    tables, prepared = (project / "data" / part / name for part in ("02_intermediate", "05_model_input"))
+    try:
+        manifest, annotations = (
+            pd.read_parquet(path) for path in (prepared / "manifest.parquet", tables / "annotations.parquet")
+        )
+        categories = json.loads((tables / "categories.json").read_text(encoding="utf8"))
+    except OSError as error:
+        raise SourceError(f"not prepared, run `kedro run --pipelines data_{name}` first ({error})") from None
+    arrays = ArraysDataset(filepath=str(tables / "arrays")).load()
+    return source_data(source, manifest, annotations, categories, arrays)

@@ -25,7 +25,7 @@ from cv_pipelines.data.schema import (
     samples_frame,
 )
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, read_lists
+from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, read_lists, read_text
 from cv_pipelines.sources.coco_records import Adder, Kind, Part, Usable
 from cv_pipelines.sources.coco_sample import write_sample
 
@@ -77,7 +77,8 @@ def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) 
     path = f"annotations/{FILES[kind]}_{name}{year}.json"
     keys = ["images", "annotations"] + (["categories"] if kind != "captions" else [])
     try:
-        lists = read_lists((root / path).read_bytes(), keys)
+        text = read_text(root / path)
+        lists = read_lists(text, keys)
     except OSError:
         quarantine.drop(path, "missing file", "the other split is read without it")
         return None
@@ -90,7 +91,7 @@ def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) 
     if lost:
         quarantine.drop(path, "unreadable record", f"{lost} list entries are not objects")
     number = list(SPLITS).index(name)
-    return Part(number, path, f"{name}{year}", SPLITS[name], images, lists["annotations"], categories)
+    return Part(number, path, f"{name}{year}", SPLITS[name], images, lists["annotations"], categories, text)
 
 
 def _classes(root: Path, parts: list[Part], kind: Kind) -> tuple[list[Category], dict[int, int]]:
@@ -185,7 +186,7 @@ def _renumber(columns: Columns, paths: dict[int, str], quarantine: Quarantine) -
 
 
 def distinct(values: np.ndarray) -> np.ndarray:
-    """Return the distinct ones of (N,) integers, sorted; np.unique hashes them, which takes ten times as long."""
+    """Return the distinct ones of (N,) integers, sorted; np.unique hashes them, which takes longer."""
     ordered = np.sort(values)
     return ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
 

@@ -7,10 +7,13 @@ while it is looked at; numbers go to packed arrays, segmentations to one text bu
 from __future__ import annotations
 
 import json
+import mmap as memory
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, compress
+from mmap import mmap
+from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
@@ -63,7 +66,27 @@ _decode_image = msgspec.json.Decoder(ImageRecord).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-def read_lists(data: bytes, keys: list[str]) -> dict[str, list[Record]]:
+def read_text(path: Path) -> mmap:
+    """Read a file into memory that `forget` can give back piece by piece; at least one byte.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is empty.
+    """
+    text = mmap(-1, path.stat().st_size)  # of no file, so that nobody can change it meanwhile
+    with path.open("rb") as file:
+        file.readinto(text)
+    return text
+
+
+def forget(text: mmap, before: Record) -> None:
+    """Give back the memory of all that stands in front of a record, which must not be looked at any more."""
+    if isinstance(before, msgspec.Raw) and hasattr(text, "madvise"):
+        place = np.frombuffer(before, np.uint8).ctypes.data - np.frombuffer(text, np.uint8).ctypes.data
+        text.madvise(memory.MADV_DONTNEED, 0, place // memory.PAGESIZE * memory.PAGESIZE)
+
+
+def read_lists(data: bytes | mmap, keys: list[str]) -> dict[str, list[Record]]:
     """Split a file into the records of its lists, undecoded where it is JSON to the letter.
 
     Python's reader takes over for the rest: it accepts NaN, which some tools write.
@@ -83,7 +106,7 @@ def read_lists(data: bytes, keys: list[str]) -> dict[str, list[Record]]:
     except (msgspec.MsgspecError, RecursionError):
         pass
     try:
-        content = json.loads(data)
+        content = json.loads(bytes(data))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in keys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from cv_pipelines.sources.coco_json import (
     as_dict,
     chunk_of,
     finite,
+    forget,
     is_id,
 )
 
@@ -43,7 +45,10 @@ class Usable:
 
 @dataclass
 class Part:
-    """One JSON file: its path, its folder of images, what it holds, and its images that are usable by id."""
+    """One JSON file: its path, its folder of images, what it holds, and its images that are usable by id.
+
+    `text` is the file, which `annotations` point into.
+    """
 
     number: int
     path: str
@@ -52,6 +57,7 @@ class Part:
     images: list[ImageRecord]
     annotations: list[Record]
     categories: list[dict[str, Any]]
+    text: mmap
     usable: dict[int, Usable] = field(default_factory=dict)
     unusable: set[int] = field(default_factory=set)
 
@@ -91,6 +97,7 @@ class Adder:
                     self._add(record)
             else:
                 self._add_chunk(chunk, some)
+            forget(self.part.text, some[-1])
         self.part.annotations = []  # with them goes the file itself, of which they are parts
         if self.strange:
             detail = f"{self.strange} list entries are not objects"

@@ -40,12 +40,13 @@ class Detection(Task):
 
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Keep images and targets as lists: sizes differ."""
+        """Keep images and targets as lists: sizes differ; `dropped` counts boxes that augmentation lost."""
         targets = [
             {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4), "labels": item["labels"]}
             for item in items
         ]
-        return Detection.collate_inputs(items) | {"targets": targets}
+        dropped = sum(item.get("dropped", 0) for item in items)
+        return Detection.collate_inputs(items) | {"targets": targets, "dropped": dropped}
 
     @classmethod
     def collate_inputs(cls, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -64,6 +65,8 @@ class Detection(Task):
         for name, value in losses.items():
             self.log(f"train_{name}", value, on_epoch=True, on_step=False, batch_size=size)
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=size)
+        dropped = float(batch["dropped"])
+        self.log("train_boxes_dropped", dropped, on_epoch=True, on_step=False, reduce_fx="sum")
         return loss
 
     def predict_rows(self, batch: dict[str, Any]) -> list[dict[str, Any]]:

@@ -228,7 +228,8 @@ def loaders(
     fitted = training_data(job, seed)
     augment = Chain(config.augment) if config.augment else None
     size = config.inputs.size
-    dataset = SampleDataset(fitted, task.target, size, augment, seed)
+    target = "masks" if augment is not None and augment.needs_masks else task.target
+    dataset = SampleDataset(fitted, target, size, augment, seed)
     common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
     batch = min(config.train.batch_size, len(dataset))
     train = DataLoader(

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from torchvision.transforms import v2
-
 from cv_pipelines.config import Named
-from cv_pipelines.data.augment import color, geometry, mixing, presets, signals
-from cv_pipelines.data.augment.geometry import Augment, Item
-from cv_pipelines.data.augment.mixing import Mixer, fires, unmixed_labels
+from cv_pipelines.data.augment import color, geometry, mixing, pasting, presets, signals
+from cv_pipelines.data.augment.geometry import Augment
+from cv_pipelines.data.augment.mixing import LabelMixer, Mixer, fires, unmixed_labels
+from cv_pipelines.data.augment.objects import Item, settle
 
 CUTTING = ("photo", "resized_crop")
 PICTURES = ("autoencoder", "classification", "gan")
@@ -26,6 +24,7 @@ AUGMENTS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "blur": (color.blur, ALL),
     "boxes": (presets.boxes, ("detection",)),
     "color": (color.color, ALL),
+    "copy_paste": (pasting.copy_paste, ("detection",)),
     "crop": (geometry.crop, ALL),
     "cutmix": (mixing.cutmix, ("classification",)),
     "dropout": (signals.dropout, ("activity",)),
@@ -66,39 +65,34 @@ class Chain:
     Attributes:
         cuts: whether the first step cuts a region out of the whole image and resizes that, so that the image
             must not be resized before it.
+        needs_masks: whether some step wants the objects' masks.
     """
 
     def __init__(self, steps: Sequence[Named]) -> None:
         self.steps: list[Augment | Mixer] = [AUGMENTS[step.name][0](**step.options) for step in steps]
         self.cuts = bool(steps) and steps[0].name in CUTTING
-        self.mixes = any(isinstance(step, Mixer) for step in self.steps)
+        self.mixes_labels = any(isinstance(step, LabelMixer) for step in self.steps)
+        self.needs_masks = any(isinstance(step, pasting.CopyPaste) for step in self.steps)
 
     def __call__(self, item: Item, another: Callable[[], Item]) -> Item:
-        """Augment one item.
+        """Augment one item; where it has boxes, `dropped` counts those that were lost.
 
         Args:
             item: as the dataset reads it.
             another: draws one more item of the dataset, for steps that mix.
         """
-        item = self._apply(item, another, len(self.steps))
-        if self.mixes and "other_label" not in item:
-            item = item | unmixed_labels(item)
-        return drop_degenerate(item) if "boxes" in item else item
+        item = self._apply(settle(item), another, self.steps)
+        return item | unmixed_labels(item) if self.mixes_labels and "other_label" not in item else item
 
-    def _apply(self, item: Item, another: Callable[[], Item], count: int) -> Item:
-        for place, step in enumerate(self.steps[:count]):
+    def _apply(self, item: Item, another: Callable[[], Item], steps: Sequence[Augment | Mixer]) -> Item:
+        for place, step in enumerate(steps):
+            # A label stands for two classes at most, so samples whose labels are mixed are not mixed again.
+            if isinstance(step, LabelMixer) and "other_label" in item:
+                continue
             if not isinstance(step, Mixer):
-                item = step(item)
+                item = settle(step(item))
             elif fires(step):
-                others = [self._apply(another(), another, place) for _ in range(step.others)]
-                item = step(item, others)
+                before = [early for early in steps[:place] if not isinstance(early, LabelMixer)]
+                others = [self._apply(settle(another()), another, before) for _ in range(step.others)]
+                item = settle(step(item, others))
         return item
-
-
-def drop_degenerate(item: Item) -> Item:
-    """Drop boxes with a side below two pixels, with their labels; `dropped` counts them."""
-    before = len(item["boxes"])
-    inside = v2.functional.clamp_bounding_boxes(item["boxes"])
-    boxes, kept = v2.functional.sanitize_bounding_boxes(inside, min_size=2)
-    dropped = before - int(torch.count_nonzero(kept))
-    return item | {"boxes": boxes, "labels": item["labels"][kept], "dropped": dropped}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from cv_pipelines.data.augment.geometry import Augment, Item, between, chance
+from cv_pipelines.config import Positive
+from cv_pipelines.data.augment.geometry import Amount, Augment, Probability, Span, between, chance
+from cv_pipelines.data.augment.objects import Item
 
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
@@ -19,7 +21,11 @@ EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836
 
 
 def color(
-    *, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.0
+    *,
+    brightness: Probability = 0.2,
+    contrast: Probability = 0.2,
+    saturation: Probability = 0.2,
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0,
 ) -> Augment:
     """Shift the colours.
 
@@ -32,7 +38,7 @@ def color(
     return _on_image(v2.ColorJitter(brightness, contrast, saturation, hue))
 
 
-def pca_color(*, deviation: float = 0.1) -> Augment:
+def pca_color(*, deviation: Amount = 0.1) -> Augment:
     """Add a colour drawn along the main axes of natural colours (Krizhevsky et al., AlexNet, 2012, §4.1).
 
     Args:
@@ -41,14 +47,15 @@ def pca_color(*, deviation: float = 0.1) -> Augment:
     axes = torch.tensor(EIGENVECTORS) * torch.tensor(EIGENVALUES)
 
     def change(image: Tensor) -> Tensor:
-        """Add one colour to all pixels of an RGB image."""
+        """Add one colour to all pixels; to a grey image its grey."""
         added = 255 * (axes @ (deviation * torch.randn(3)))
+        added = added if image.shape[0] == 3 else added.mean()[None]
         return (image.float() + added[:, None, None]).round().clamp(0, 255).to(image.dtype)
 
     return _on_image(change)
 
 
-def blur(*, most: float = 2.0, p: float = 0.5) -> Augment:
+def blur(*, most: Annotated[float, Field(ge=0.1)] = 2.0, p: Probability = 0.5) -> Augment:
     """Blur.
 
     Args:
@@ -67,7 +74,7 @@ def blur(*, most: float = 2.0, p: float = 0.5) -> Augment:
     return _on_image(change)
 
 
-def noise(*, most: float = 10.0) -> Augment:
+def noise(*, most: Amount = 10.0) -> Augment:
     """Add white noise.
 
     Args:
@@ -82,8 +89,10 @@ def noise(*, most: float = 10.0) -> Augment:
     return _on_image(change)
 
 
-def erase(*, p: float = 0.5, scale: Sequence[float] = (0.02, 0.33)) -> Augment:
+def erase(*, p: Probability = 0.5, scale: Span = (0.02, 0.33)) -> Augment:
     """Blank a random rectangle (Zhong et al., Random Erasing Data Augmentation, 2020).
+
+    Boxes and masks stay: what is hidden has to be guessed from what is around it.
 
     Args:
         p: probability.
@@ -92,7 +101,7 @@ def erase(*, p: float = 0.5, scale: Sequence[float] = (0.02, 0.33)) -> Augment:
     return _on_image(v2.RandomErasing(p, (scale[0], scale[1])))
 
 
-def rand_augment(*, steps: int = 2, magnitude: int = 9) -> Augment:
+def rand_augment(*, steps: Positive = 2, magnitude: Annotated[int, Field(ge=0, le=30)] = 9) -> Augment:
     """Apply a few changes of one strength, drawn from fourteen (Cubuk et al., RandAugment, 2020).
 
     Some of them move pixels, so it is for images without boxes and masks.
@@ -104,7 +113,7 @@ def rand_augment(*, steps: int = 2, magnitude: int = 9) -> Augment:
     return _on_image(v2.RandAugment(steps, magnitude))
 
 
-def aug_mix(*, severity: int = 3, width: int = 3) -> Augment:
+def aug_mix(*, severity: Annotated[int, Field(ge=1, le=10)] = 3, width: Positive = 3) -> Augment:
     """Mix differently changed copies of an image (Hendrycks et al., AugMix, 2020).
 
     Args:

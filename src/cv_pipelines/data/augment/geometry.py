@@ -2,23 +2,34 @@
 
 Each builder gives a function of one item (see `datasets.SampleDataset`). torchvision.transforms.v2 moves what
 is marked as image, boxes, mask or keypoints; angles are degrees, lengths shares of the image's side.
+Between the steps of a chain, `objects.settle` brings boxes and the objects' masks in order.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from cv_pipelines.config import Positive
+from cv_pipelines.data.augment.objects import Item, extents, with_masks
 from cv_pipelines.data.schema import IGNORE_INDEX
 
-Item = dict[str, Any]
 Augment = Callable[[Item], Item]
+
+Above = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+Stretch = Annotated[float, Field(ge=1)]
+Span = Annotated[Sequence[Above], Field(min_length=2, max_length=2)]
+"""What options may be: a parameters file is checked against these before anything runs."""
 
 FILL: dict[Any, Any] = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE_INDEX}
 """What lies outside the image: black, and void in a mask."""
@@ -49,7 +60,7 @@ def moved(item: Item, move: Callable[[Any], Any]) -> Item:
     }
 
 
-def mirror(*, p: float = 0.5) -> Augment:
+def mirror(*, p: Probability = 0.5) -> Augment:
     """Mirror left and right.
 
     Keypoints that have a side swap names: `keypoint_pairs` of the item says which point each becomes.
@@ -73,7 +84,7 @@ def mirror(*, p: float = 0.5) -> Augment:
     return augment
 
 
-def crop(*, size: list[int], padding: int = 0) -> Augment:
+def crop(*, size: Size, padding: Annotated[int, Field(ge=0)] = 0) -> Augment:
     """Cut a region of a fixed size at a random place; smaller images are padded.
 
     Args:
@@ -83,7 +94,7 @@ def crop(*, size: list[int], padding: int = 0) -> Augment:
     return _kept(v2.RandomCrop(size, padding=padding or None, pad_if_needed=True, fill=FILL))
 
 
-def resized_crop(*, size: list[int], scale: Sequence[float] = (0.35, 1.0), ratio: float = 4 / 3) -> Augment:
+def resized_crop(*, size: Size, scale: Span = (0.35, 1.0), ratio: Stretch = 4 / 3) -> Augment:
     """Cut a region of a random size and resize it (Szegedy et al., Going Deeper with Convolutions, 2015, §6).
 
     Args:
@@ -118,10 +129,12 @@ def _region(size: tuple[int, int], scale: tuple[float, float], ratio: float) -> 
 
 def overlap_crop() -> Augment:
     """Cut a region that overlaps some box by a drawn share (Liu et al., SSD, 2016, §2.2)."""
-    return _kept(v2.RandomIoUCrop())
+    step = _kept(v2.RandomIoUCrop())
+    # Without a box torchvision tries in vain for long.
+    return lambda item: step(item) if len(item["boxes"]) else item
 
 
-def zoom_out(*, most: float = 2.0, p: float = 0.5) -> Augment:
+def zoom_out(*, most: Stretch = 2.0, p: Probability = 0.5) -> Augment:
     """Shrink the image into a larger grey ground (Liu et al., SSD, 2016, §3.6).
 
     Args:
@@ -132,7 +145,7 @@ def zoom_out(*, most: float = 2.0, p: float = 0.5) -> Augment:
     return _kept(v2.RandomZoomOut(fill=fill, side_range=(1.0, most), p=p))
 
 
-def rescale(*, low: float = 0.75, high: float = 1.5) -> Augment:
+def rescale(*, low: Above = 0.75, high: Above = 1.5) -> Augment:
     """Resize by one factor for both sides.
 
     Args:
@@ -148,7 +161,7 @@ def rescale(*, low: float = 0.75, high: float = 1.5) -> Augment:
     return augment
 
 
-def stretch(*, most: float = 1.3) -> Augment:
+def stretch(*, most: Stretch = 1.3) -> Augment:
     """Resize by a factor of its own for each side.
 
     Args:
@@ -169,7 +182,7 @@ def _resized(item: Item, tall: float, wide: float) -> Item:
     return moved(item, lambda value: F.resize(value, size, antialias=True))
 
 
-def rotate(*, degrees: float = 10.0) -> Augment:
+def rotate(*, degrees: Amount = 10.0) -> Augment:
     """Turn about the middle.
 
     Args:
@@ -183,7 +196,7 @@ def rotate(*, degrees: float = 10.0) -> Augment:
     return augment
 
 
-def shift(*, most: float = 0.1) -> Augment:
+def shift(*, most: Probability = 0.1) -> Augment:
     """Move up, down and to the sides.
 
     Args:
@@ -199,7 +212,7 @@ def shift(*, most: float = 0.1) -> Augment:
     return augment
 
 
-def shear(*, degrees: float = 10.0) -> Augment:
+def shear(*, degrees: Amount = 10.0) -> Augment:
     """Slant along both sides.
 
     Args:
@@ -225,22 +238,43 @@ def _affine(
     return moved(item, move)
 
 
-def warp(*, strength: float = 0.1, smoothness: float = 0.06) -> Augment:
-    """Warp locally, as through uneven glass (Simard, Steinkraus and Platt, 2003, §2).
+def warp(*, strength: Amount = 0.02, smoothness: Above = 0.2) -> Augment:
+    """Warp locally, as through uneven glass (Ronneberger et al., U-Net, 2015, §3.1).
+
+    Movements are drawn on a coarse grid and change smoothly between its knots.
 
     Args:
-        strength: about how far a pixel moves, as a share of the longer side.
-        smoothness: width of the waves, as a share of the longer side.
+        strength: deviation of the movement of a knot, as a share of the longer side.
+        smoothness: distance of the knots, as a share of the longer side; several times the strength, or the
+            image folds.
     """
 
     def augment(item: Item) -> Item:
         """Warp one item."""
-        side = max(size_of(item))
-        step = v2.ElasticTransform(alpha=strength * side * 10, sigma=max(smoothness * side, 1.0), fill=FILL)
-        found: Item = step(item)
-        return found
+        field = _waves(size_of(item), strength, smoothness)
+
+        def move(value: Any) -> Any:
+            """Move image, boxes, mask or keypoints."""
+            return F.elastic(value, field, fill=FILL.get(type(value), 0))
+
+        if "boxes" not in item:
+            return moved(item, move)
+        # The sides of a box bend, so its corners do not tell where its object ends: a mask does.
+        found = moved(with_masks(item), move)
+        tight = extents(found["masks"] == 1)
+        found["boxes"] = tv_tensors.wrap(tight, like=found["boxes"])
+        return found if "masks" in item else {key: found[key] for key in item}
 
     return augment
+
+
+def _waves(size: tuple[int, int], strength: float, smoothness: float) -> torch.Tensor:
+    """Draw a smooth field of displacements, (1, H, W, 2) as x, y in halves of the image's sides."""
+    longer = max(size)
+    knots = [max(round(side / (smoothness * longer)), 1) + 1 for side in size]
+    drawn = strength * longer * torch.randn(1, 2, *knots)
+    pixels = torch.nn.functional.interpolate(drawn, size, mode="bicubic", align_corners=True)
+    return pixels.permute(0, 2, 3, 1) * 2 / torch.tensor([size[1], size[0]])
 
 
 def _kept(step: v2.Transform) -> Augment:

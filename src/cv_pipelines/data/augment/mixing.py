@@ -10,7 +10,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from cv_pipelines.data.augment.geometry import Item, chance, size_of
+from cv_pipelines.data.augment.geometry import Above, Probability, Size, chance, moved, size_of
+from cv_pipelines.data.augment.objects import Item, joined, settle
+from cv_pipelines.data.augment.pasting import CopyPaste
 
 
 @dataclass(frozen=True)
@@ -78,26 +80,23 @@ class Mosaic:
     others: int = 3
 
     def __call__(self, item: Item, others: list[Item]) -> Item:
-        """Tile; each image is scaled to cover its tile, and cut to it."""
+        """Tile; each image is scaled to cover its tile, and cut to it from the middle."""
         height, width = self.size
         middle = [round(side * (0.25 + 0.5 * float(torch.rand(())))) for side in (height, width)]
         rows, columns = ((0, middle[0]), (middle[0], height)), ((0, middle[1]), (middle[1], width))
         places = [(row, column) for row in rows for column in columns]
-        image = torch.empty(item["image"].shape[0], height, width, dtype=item["image"].dtype)
-        boxes, labels = [], []
-        for one, ((top, bottom), (left, right)) in zip([item, *others], places, strict=True):
-            part = _covering(one, (bottom - top, right - left))
-            image[:, top:bottom, left:right] = part["image"]
-            boxes.append(part["boxes"].as_subclass(Tensor) + torch.tensor([left, top, left, top]))
-            labels.append(part["labels"])
-        whole = tv_tensors.BoundingBoxes(torch.cat(boxes), format="XYXY", canvas_size=self.size)
-        return item | {"image": tv_tensors.Image(image), "boxes": whole, "labels": torch.cat(labels)}
+        parts = [_tiled(one, place, self.size) for one, place in zip([item, *others], places, strict=True)]
+        # Outside its tile a part is 0.
+        pixels = {key: sum(part[key].as_subclass(Tensor) for part in parts) for key in _pixel_keys(item)}
+        whole = {key: tv_tensors.wrap(value, like=item[key]) for key, value in pixels.items()}
+        return item | joined(parts) | whole
 
 
-Mixer = Mixup | Cutmix | Mosaic
+LabelMixer = Mixup | Cutmix
+Mixer = LabelMixer | Mosaic | CopyPaste
 
 
-def mixup(*, alpha: float = 0.2, p: float = 1.0) -> Mixup:
+def mixup(*, alpha: Above = 0.2, p: Probability = 1.0) -> Mixup:
     """Blend two images and their labels (Zhang et al., mixup, 2018).
 
     Args:
@@ -107,7 +106,7 @@ def mixup(*, alpha: float = 0.2, p: float = 1.0) -> Mixup:
     return Mixup(alpha, p)
 
 
-def cutmix(*, alpha: float = 1.0, p: float = 1.0) -> Cutmix:
+def cutmix(*, alpha: Above = 1.0, p: Probability = 1.0) -> Cutmix:
     """Paste a rectangle of another image; the labels mix by area (Yun et al., CutMix, 2019).
 
     Args:
@@ -117,7 +116,7 @@ def cutmix(*, alpha: float = 1.0, p: float = 1.0) -> Cutmix:
     return Cutmix(alpha, p)
 
 
-def mosaic(*, size: list[int], p: float = 1.0) -> Mosaic:
+def mosaic(*, size: Size, p: Probability = 1.0) -> Mosaic:
     """Tile four images with their boxes around a drawn point (Bochkovskiy et al., YOLOv4, 2020, §3.3).
 
     Args:
@@ -154,12 +153,16 @@ def _image_of_size(item: Item, size: tuple[int, int]) -> Tensor:
     return image if size_of(item) == size else F.resize(image, list(size), antialias=True)
 
 
-def _covering(item: Item, size: tuple[int, int]) -> Item:
-    """Scale image and boxes to cover a tile, and cut what reaches out of it, from the middle."""
-    height, width = size_of(item)
-    factor = max(size[0] / height, size[1] / width)
-    scaled = [max(round(height * factor), size[0]), max(round(width * factor), size[1])]
-    top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
-    image = F.crop(F.resize(item["image"], scaled, antialias=True), top, left, *size)
-    boxes = F.clamp_bounding_boxes(F.crop(F.resize(item["boxes"], scaled), top, left, *size))
-    return item | {"image": image, "boxes": boxes}
+def _pixel_keys(item: Item) -> list[str]:
+    return [key for key in ("image", "mask") if key in item]
+
+
+def _tiled(item: Item, place: tuple[tuple[int, int], tuple[int, int]], whole: tuple[int, int]) -> Item:
+    """Bring an item to its place, ((top, bottom), (left, right)), on an empty ground of the whole size."""
+    (top, bottom), (left, right) = place
+    size = (bottom - top, right - left)
+    factor = max(want / have for want, have in zip(size, size_of(item), strict=True))
+    scaled = [max(round(have * factor), want) for want, have in zip(size, size_of(item), strict=True)]
+    cut = [(have - want) // 2 for want, have in zip(size, scaled, strict=True)]
+    part = settle(moved(item, lambda value: F.crop(F.resize(value, scaled, antialias=True), *cut, *size)))
+    return moved(part, lambda value: F.pad(value, [left, top, whole[1] - right, whole[0] - bottom]))

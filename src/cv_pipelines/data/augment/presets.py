@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cv_pipelines.data.augment import signals
-from cv_pipelines.data.augment.geometry import Augment
-from cv_pipelines.data.schema import IGNORE_INDEX
+from cv_pipelines.data.augment import geometry, signals
+from cv_pipelines.data.augment.geometry import FILL, Amount, Augment, Probability, Size, Span, Stretch
+from cv_pipelines.data.augment.objects import Item, settle
 
 
 def small_image(
-    *, padding: int = 1, flip: bool = False, rotation: float = 0.0, erase: float = 0.0
+    *,
+    padding: Annotated[int, Field(ge=0)] = 1,
+    flip: bool = False,
+    rotation: Amount = 0.0,
+    erase: Probability = 0.0,
 ) -> Augment:
     """Shift, mirror, turn and partly erase small images (digits, clothes).
 
@@ -28,7 +32,7 @@ def small_image(
     """
     erasing = v2.RandomErasing(erase) if erase else None
 
-    def augment(item: dict[str, Any]) -> dict[str, Any]:
+    def augment(item: Item) -> Item:
         """Augment one image."""
         # Plain tensor operations: a pipeline of transforms costs more than the network on such images.
         image = item["image"].as_subclass(Tensor)
@@ -43,17 +47,17 @@ def small_image(
             padded = torch.nn.functional.pad(image, (padding,) * 4)
             h, w = image.shape[-2:]
             image = padded[:, padding + dy : padding + dy + h, padding + dx : padding + dx + w]
-        return item | {"image": erasing(image) if erasing else image}
+        return item | {"image": tv_tensors.Image(erasing(image) if erasing else image)}
 
     return augment
 
 
 def photo(
     *,
-    size: list[int],
-    scale: Sequence[float] = (0.35, 1.0),
+    size: Size,
+    scale: Span = (0.35, 1.0),
     flip: bool = True,
-    color: float = 0.2,
+    color: Probability = 0.2,
 ) -> Augment:
     """Crop and resize (Szegedy et al. 2015), mirror and recolour photographs.
 
@@ -71,10 +75,10 @@ def photo(
 
 def scene(
     *,
-    crop: list[int],
-    scale: Sequence[float] = (0.75, 1.5),
+    crop: Size,
+    scale: Span = (0.75, 1.5),
     flip: bool = True,
-    color: float = 0.2,
+    color: Probability = 0.2,
 ) -> Augment:
     """Rescale, crop, mirror and recolour an image and its mask; what lies outside the image is void.
 
@@ -84,10 +88,9 @@ def scene(
         flip: mirror half of the images.
         color: strength of brightness, contrast and saturation changes, 0 to 1.
     """
-    fill: dict[Any, Any] = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE_INDEX}
     steps: list[Any] = [
         _Rescale(scale[0], scale[1]),
-        v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
+        v2.RandomCrop(crop, pad_if_needed=True, fill=FILL),
     ]
     steps += [v2.RandomHorizontalFlip()] if flip else []
     steps += [v2.ColorJitter(color, color, color)] if color else []
@@ -112,7 +115,9 @@ class _Rescale(v2.Transform):
         return self._call_kernel(v2.functional.resize, inpt, size=params["size"], antialias=True)
 
 
-def boxes(*, flip: bool = True, color: float = 0.2, crop: bool = True, zoom_out: float = 1.0) -> Augment:
+def boxes(
+    *, flip: bool = True, color: Probability = 0.2, crop: bool = True, zoom_out: Stretch = 1.0
+) -> Augment:
     """Mirror, recolour and crop an image with its boxes (SSD's crops, Liu et al. 2016 §2.2).
 
     Args:
@@ -121,14 +126,21 @@ def boxes(*, flip: bool = True, color: float = 0.2, crop: bool = True, zoom_out:
         crop: cut regions of a minimal overlap with some box.
         zoom_out: largest factor by which half of the images are shrunk into a larger ground; 1 for never.
     """
-    steps: list[Any] = [v2.RandomZoomOut(fill=127, side_range=(1.0, zoom_out))] if zoom_out > 1 else []
-    steps += [v2.RandomIoUCrop()] if crop else []
+    steps: list[Any] = [geometry.zoom_out(most=zoom_out)] if zoom_out > 1 else []
+    steps += [geometry.overlap_crop()] if crop else []
     steps += [v2.RandomHorizontalFlip()] if flip else []
     steps += [v2.ColorJitter(color, color, color)] if color else []
-    return v2.Compose([*steps, v2.SanitizeBoundingBoxes(min_size=2)])
+
+    def augment(item: Item) -> Item:
+        """Augment one image with its boxes."""
+        for step in steps:
+            item = step(item)
+        return settle(item)
+
+    return augment
 
 
-def signal(*, rotation: float = 0.15, scale: float = 0.1, noise: float = 0.05) -> Augment:
+def signal(*, rotation: Amount = 0.15, scale: Amount = 0.1, noise: Amount = 0.05) -> Augment:
     """Turn, scale and disturb a window of tri-axial sensors (as if the phone sat otherwise in the pocket).
 
     Channels are triples (x, y, z); all triples turn together.
@@ -139,7 +151,7 @@ def signal(*, rotation: float = 0.15, scale: float = 0.1, noise: float = 0.05) -
         noise: deviation of white noise, in units of each channel's deviation in the window.
     """
 
-    def augment(item: dict[str, Any]) -> dict[str, Any]:
+    def augment(item: Item) -> Item:
         """Augment one window."""
         x: Tensor = item["signal"]
         turned = (signals.rotation(rotation) @ x.view(-1, 3, x.shape[-1])).view_as(x)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import permutations
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from cv_pipelines.data.augment.geometry import Augment, Item, chance
+from cv_pipelines.data.augment.geometry import Amount, Augment, Probability, chance
+from cv_pipelines.data.augment.objects import Item
 
 HOLDS = [
     torch.tensor(
@@ -22,7 +25,7 @@ HOLDS = [hold for hold in HOLDS if torch.linalg.det(hold) > 0]
 """The 24 turns by right angles: how a phone may be put into a pocket."""
 
 
-def turn(*, deviation: float = 0.15) -> Augment:
+def turn(*, deviation: Amount = 0.15) -> Augment:
     """Turn all triples alike about a random axis, as if the phone sat otherwise in the pocket.
 
     Args:
@@ -31,7 +34,7 @@ def turn(*, deviation: float = 0.15) -> Augment:
     return _on_signal(lambda x: _turned(x, rotation(deviation)))
 
 
-def orientation(*, p: float = 0.5) -> Augment:
+def orientation(*, p: Probability = 0.5) -> Augment:
     """Turn all triples by right angles: axes swap places and signs, as in a phone put in upside down.
 
     Args:
@@ -45,7 +48,7 @@ def orientation(*, p: float = 0.5) -> Augment:
     return _on_signal(change)
 
 
-def amplitude(*, deviation: float = 0.1) -> Augment:
+def amplitude(*, deviation: Amount = 0.1) -> Augment:
     """Scale a window.
 
     Args:
@@ -54,7 +57,7 @@ def amplitude(*, deviation: float = 0.1) -> Augment:
     return _on_signal(lambda x: x * (1.0 + deviation * torch.randn(())))
 
 
-def jitter(*, deviation: float = 0.05) -> Augment:
+def jitter(*, deviation: Amount = 0.05) -> Augment:
     """Add white noise.
 
     Args:
@@ -63,7 +66,7 @@ def jitter(*, deviation: float = 0.05) -> Augment:
     return _on_signal(lambda x: x + deviation * x.std(dim=1, keepdim=True) * torch.randn_like(x))
 
 
-def time_warp(*, deviation: float = 0.2, knots: int = 4) -> Augment:
+def time_warp(*, deviation: Amount = 0.2, knots: Annotated[int, Field(ge=2)] = 4) -> Augment:
     """Let time run unevenly (Um et al., Data Augmentation of Wearable Sensor Data, 2017, §3).
 
     Args:
@@ -85,7 +88,7 @@ def time_warp(*, deviation: float = 0.2, knots: int = 4) -> Augment:
     return _on_signal(change)
 
 
-def dropout(*, share: float = 0.1, p: float = 0.5) -> Augment:
+def dropout(*, share: Probability = 0.1, p: Probability = 0.5) -> Augment:
     """Silence all channels for a while, as when samples are lost.
 
     Args:
