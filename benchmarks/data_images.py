@@ -25,6 +25,7 @@ from _harness import Row, report, seconds
 from cv_pipelines.config import Cache, Named
 from cv_pipelines.data.augment import Chain
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
+from cv_pipelines.data.inspection import inspect_image
 from cv_pipelines.data.jpeg import jpeg_size
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
@@ -134,6 +135,12 @@ def our_epoch(data: SourceData) -> Callable[[], None]:
     return epoch
 
 
+def load(path: Path) -> None:
+    """Decode a file with Pillow and throw it away."""
+    with Image.open(path) as image:
+        image.load()
+
+
 def main() -> None:
     """Run all sides and print the ratios."""
     with tempfile.TemporaryDirectory() as folder:
@@ -144,13 +151,23 @@ def main() -> None:
         if [jpeg_size(path) for path in photos] != pillow():
             raise SystemExit("the sizes differ from Pillow's")
         headers = seconds([lambda: [jpeg_size(path) for path in photos], pillow])
+        look = photos[:100]
+        inspected = seconds(
+            [
+                lambda: [inspect_image(Path("/"), str(path)[1:]) for path in look],
+                lambda: list(map(load, look)),
+            ],
+            5,
+        )
         data = source(paths)
         cached = packed(data, ["train"], Cache(side=CACHED_SIDE), Path(folder), masks=False)
         decoded, kept, peer = seconds([our_epoch(data), our_epoch(cached), peer_epoch(paths)], 5)
     each, name = 1000 / COUNT, "torchvision's reference (Pillow)"
     scan = [1e6 * value / len(photos) for value in headers]
+    wholly = [1e3 * value / len(look) for value in inspected]
     rows = [
         Row("size of a JPEG from its header", "µs", scan[0], scan[1], "PIL.Image.open", 2.0),
+        Row("inspect a file: read, hash, decode", "ms", wholly[0], wholly[1], "Pillow, no hash"),
         Row("decode, crop, mirror, normalise: an image", "ms", decoded * each, peer * each, name, 1.8),
         Row("the same from the packed cache", "ms", kept * each, peer * each, name, 8.0),
     ]
