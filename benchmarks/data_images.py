@@ -27,6 +27,7 @@ from cv_pipelines.data.augment import Chain
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
 from cv_pipelines.data.inspection import inspect_image
 from cv_pipelines.data.jpeg import jpeg_size
+from cv_pipelines.data.memory import keep_freed_memory
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
 from cv_pipelines.data.schema import Categories
@@ -143,6 +144,8 @@ def load(path: Path) -> None:
 
 def main() -> None:
     """Run all sides and print the ratios."""
+    keep_freed_memory()  # as `fit` does, for both sides
+    torch.set_num_threads(1)  # two cores: more threads would spin while the workers want to run
     with tempfile.TemporaryDirectory() as folder:
         photos = photographs(Path(folder))
         print(f"{len(photos)} photographs, {np.mean([p.stat().st_size for p in photos]) / 1000:.0f} kB each")

@@ -49,15 +49,15 @@ class Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map raw (…, C, H, W) images or (…, C, T) signals to float32 of the same shape."""
-        if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-            # Row by row, for a CPU is slow to repeat three numbers along the innermost axis.
-            batch, channels, height, width = x.shape
-            rows = x.permute(0, 2, 3, 1).view(batch, height, width * channels)
-            rows = torch.sub(rows, self.mean.repeat(width)).div_(self.std.repeat(width))
-            return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
         trailing = 2 if x.dtype == torch.uint8 else 1
         shape = (-1, *(1,) * trailing)
-        return torch.sub(x, self.mean.view(shape)).div_(self.std.view(shape))
+        mean, std = self.mean.view(shape), self.std.view(shape)
+        if x.ndim == 4 and x.dtype == torch.uint8 and x.device.type == "cpu":
+            result = torch.empty_like(x, dtype=torch.float32)
+            for image, out in zip(x, result, strict=True):  # one image stays in the processor's cache
+                torch.sub(image, mean, out=out).div_(std)
+            return result
+        return torch.sub(x, mean).div_(std)
 
     def invert(self, x: Tensor) -> Tensor:
         """Map normalised (B, C, H, W) images back to 0..255 uint8."""

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.augment import Chain
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
+from cv_pipelines.data.memory import keep_freed_memory
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.errors import ConfigError
@@ -62,6 +63,7 @@ def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
     Returns:
         A checkpoint a seed, and the history: `seed`, `epoch`, `name`, `value`, a row a figure.
     """
+    keep_freed_memory()
     checkpoints: dict[int, Checkpoint] = {}
     histories = []
     for seed in job.config.train.seeds:
