@@ -228,10 +228,15 @@ def frame(schema: pa.DataFrameSchema, columns: Mapping[str, Any]) -> pd.DataFram
     whole = {}
     for name in schema.columns:
         value = columns.get(name)
-        if value is None:
-            value = np.full(count, DEFAULTS.get(name), None if name in DEFAULTS else object)
+        if value is None and name in DEFAULTS:
+            value = np.full(count, DEFAULTS[name])
+        elif value is None:
+            value = pd.Series(pyarrow.nulls(count, pyarrow.large_string()), dtype="str")
         whole[name] = pd.Series(value, dtype=object) if name in NESTED else value
-    return schema.validate(pd.DataFrame(whole, copy=False), lazy=True)
+    found = pd.DataFrame(whole, copy=False)
+    if all(found[name].dtype == column.dtype.type for name, column in schema.columns.items() if column.dtype):
+        schema = pa.DataFrameSchema(schema.columns, strict=True, ordered=True)  # coercing would copy it all
+    return schema.validate(found, lazy=True)
 
 
 def samples_frame(columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -174,8 +174,8 @@ def _list_train(files: _Files, index: dict[str, int], listing: Listing, quaranti
     for wnid in names_in(files.images / "train", ""):
         names = packed_names(files.images / "train" / wnid, ".JPEG")
         if wnid in index:
-            ids = below(f"train/{wnid}", pc.utf8_slice_codeunits(names, 0, -5))
             paths = below(f"{media}/{wnid}", names)
+            ids = pc.utf8_slice_codeunits(paths, len(media) - len("train"), -len(".JPEG"))
             listing.add(ids, paths, "train", index[wnid])
         elif (files.images / "train" / wnid).is_dir():
             quarantine.drop(f"{media}/{wnid}", "unknown class", f"not among {len(index)} synsets")

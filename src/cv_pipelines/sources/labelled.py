@@ -65,12 +65,13 @@ class Listing:
         if any(groups):
             named = pa.array(groups, TEXT).take(pa.array(run))
             group = pc.if_else(pc.equal(named, ""), ids, named)
-        lists = [[label] for label in range(max(labels) + 1)]
+        lists = np.empty(max(labels) + 1, object)
+        lists[:] = [[label] for label in range(len(lists))]
         return {
             "sample_id": pd.Series(ids, dtype="str"),
             "split": pd.Series(pa.array(splits, TEXT).take(pa.array(run)), dtype="str"),
             "group": pd.Series(group, dtype="str"),
-            "labels": [lists[label] for label in np.array(labels)[run].tolist()],
+            "labels": lists[np.array(labels)[run]],
         }
 
 
