@@ -28,6 +28,7 @@ from cv_pipelines.errors import SourceError
 from cv_pipelines.sources.coco_json import Columns, ImageRecord, as_image, dicts, is_id, read_lists
 from cv_pipelines.sources.coco_records import Adder, Kind, Part, Usable
 from cv_pipelines.sources.coco_sample import write_sample
+from cv_pipelines.sources.lists import read_whole
 
 __all__ = ["read", "write_sample"]
 
@@ -77,8 +78,8 @@ def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) 
     path = f"annotations/{FILES[kind]}_{name}{year}.json"
     keys = ["images", "annotations"] + (["categories"] if kind != "captions" else [])
     try:
-        lists = read_lists((root / path).read_bytes(), keys)
-    except OSError:
+        lists = read_lists(read_whole(root / path), keys)
+    except SourceError:
         quarantine.drop(path, "missing file", "the other split is read without it")
         return None
     except ValueError as error:  # also what bytes that are no UTF-8 raise

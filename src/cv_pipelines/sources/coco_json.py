@@ -26,6 +26,9 @@ CHUNK = 8192
 MOST = 1e300
 """No number beyond this is taken for finite: Python's integers have no bound."""
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a record may raise: bytes are looked at no earlier than then."""
+
 _POLYGON_BYTES = b"0123456789+-.eE, []"
 
 
@@ -95,7 +98,7 @@ def as_image(record: Record) -> ImageRecord | None:
     if isinstance(record, msgspec.Raw):
         try:
             return _decode_image(record)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
     known = (
         {key: record.get(key) for key in ImageRecord.__struct_fields__} if isinstance(record, dict) else None
@@ -105,7 +108,10 @@ def as_image(record: Record) -> ImageRecord | None:
 
 def as_dict(record: Record) -> dict[str, Any] | None:
     """Decode one record, or return None if it is no object."""
-    value = _decode_any(record) if isinstance(record, msgspec.Raw) else record
+    try:
+        value = _decode_any(record) if isinstance(record, msgspec.Raw) else record
+    except UNREADABLE:
+        return None
     return value if isinstance(value, dict) else None
 
 
@@ -137,7 +143,7 @@ def chunk_of(records: list[Record]) -> Chunk | None:
     try:
         found = _decode_regulars(b"[" + b",".join(records) + b"]")  # type: ignore[arg-type]
         ids = np.array([(r.id, r.image_id, r.category_id) for r in found], np.int64).reshape(-1, 3)
-    except (TypeError, OverflowError, msgspec.MsgspecError):  # dicts, not bytes; ids beyond 64 bits
+    except (TypeError, OverflowError, *UNREADABLE):  # dicts, not bytes; ids beyond 64 bits
         return None
     texts = [bytes(r.segmentation) for r in found]
     return Chunk(

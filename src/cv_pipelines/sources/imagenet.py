@@ -22,6 +22,7 @@ Citation: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge,
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +51,7 @@ from cv_pipelines.sources.labelled import (
     names_in,
     packed_names,
 )
+from cv_pipelines.sources.lists import read_whole
 from cv_pipelines.sources.pascal_xml import BoxFile, XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import SHAPES, draw_scene
 
@@ -151,6 +153,7 @@ def _devkit_classes(files: _Files, quarantine: Quarantine) -> dict[int, tuple[st
             ValueError,
             IndexError,
             NotImplementedError,
+            zlib.error,
         ) as error:
             quarantine.drop(
                 files.relative(meta), "unreadable list", f"{error}; expected the devkit's synsets"
@@ -233,7 +236,7 @@ def _csv_labels(path: Path, files: _Files, quarantine: Quarantine) -> dict[str, 
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    return read_whole(path).decode("utf-8", "replace").rstrip().splitlines()
 
 
 def _boxes(

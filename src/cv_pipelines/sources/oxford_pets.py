@@ -35,6 +35,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources.labelled import names_in
+from cv_pipelines.sources.lists import read_lines
 from cv_pipelines.sources.pascal_xml import XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import Scene, draw_scene
 
@@ -128,11 +129,11 @@ def _list_splits(root: Path, quarantine: Quarantine) -> dict[str, tuple[str, int
     for name, split in SPLITS.items():
         path = f"annotations/{name}.txt"
         try:
-            text = (root / path).read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            lines = read_lines(root / path)
+        except SourceError:
             detail = "no image list; expected lines 'Abyssinian_1 1 1 1'"
             raise SourceError(f"{root / path}: {detail}") from None
-        for line in text.splitlines():
+        for line in lines:
             if not line.strip() or line.startswith("#"):
                 continue
             stem, *ids = line.split()

@@ -38,6 +38,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import BadSampleError, SourceError
 from cv_pipelines.sources.labelled import names_in
+from cv_pipelines.sources.lists import read_lines
 from cv_pipelines.sources.pascal_xml import XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import SHAPES, Scene, draw_scene
 
@@ -166,12 +167,12 @@ def _list_splits(release: _Release, year: int) -> dict[str, str]:
     for name, split in splits.items():
         path = f"{folder}/{name}.txt"
         try:
-            text = (release.root / path).read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            lines = read_lines(release.root / path)
+        except SourceError:
             raise SourceError(
                 f"{release.root / path}: no image list; expected an image name a line"
             ) from None
-        for line in filter(None, map(str.strip, text.splitlines())):
+        for line in filter(None, map(str.strip, lines)):
             if len(line.split()) != 1 or "/" in line:
                 release.quarantine.drop(
                     path, "unreadable list line", f"{line[:80]!r}; expected an image name"
