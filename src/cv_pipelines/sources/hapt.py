@@ -53,7 +53,7 @@ LISTS = {"train": "Train/subject_id_train.txt", "test": "Test/subject_id_test.tx
 NAMES = ACTIVITIES + TRANSITIONS
 EXPECTED = f"'{FOLDER}/' or '{FOLDER}.tar.xz' with RawData/, Train/ and Test/"
 LARGEST_MEMBER = 256 << 20
-"""Bytes; the authors' longest recording has 1.2 million. A packed archive may claim any size."""
+"""Bytes; the authors' longest recording has 1.9 million. A packed archive may claim any size."""
 
 _NEEDED = re.compile(
     r"(RawData/(labels|(acc|gyro)_exp\d+_user\d+)|(Train|Test)/subject_id_(train|test))\.txt$"
@@ -152,7 +152,9 @@ def _members(root: Path) -> tuple[str, dict[str, bytes]]:
     """Return what stands before member names in messages, and name (from RawData/, …) to bytes."""
     for folder, prefix in ((root / FOLDER, f"{FOLDER}/"), (root, "")):
         if (folder / "RawData").is_dir():
-            paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.glob("*/*.txt")) if p.is_file()}
+            paths = {
+                p.relative_to(folder).as_posix(): p for p in sorted(folder.glob("*/*.txt")) if p.is_file()
+            }
             return prefix, _checked(root, {n: read_whole(p) for n, p in paths.items() if _NEEDED.match(n)})
     archives = sorted(path for path in root.glob(f"{FOLDER}.tar*") if path.is_file())
     if not archives:

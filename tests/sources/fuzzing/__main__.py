@@ -1,6 +1,6 @@
 """Damage data sets and read them, many times; prints a row a run and the finds; ends with 1 if there are any.
 
-    CV_PIPELINES_RAW=… PYTHONPATH=src:tests/sources python -m fuzzing --inputs 100000 --seed 0
+CV_PIPELINES_RAW=… PYTHONPATH=src:tests/sources python -m fuzzing --inputs 100000 --seed 0
 """
 
 from __future__ import annotations

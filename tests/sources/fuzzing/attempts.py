@@ -21,8 +21,8 @@ from cv_pipelines.sources import reader
 SECONDS = 20
 """Seconds that one reading may take; the usual one takes hundredths."""
 
-HOPELESS = 90
-"""Seconds after which a reading that does not even notice the alarm is ended with its process."""
+HOPELESS = 60
+"""Seconds of CPU after which a reading that does not even notice the alarm is ended, with its process."""
 
 MEMORY = 2 << 30
 """Bytes that the address space may grow by."""
@@ -46,6 +46,7 @@ def attempt(name: str, folder: Path, options: dict[str, Any]) -> str:
         "read" or "refused". Any other exception than a typed one is a find.
     """
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, HOPELESS)
     try:
         tables = reader(name).read(folder, **options)
     except CvPipelinesError as error:
@@ -53,6 +54,7 @@ def attempt(name: str, folder: Path, options: dict[str, Any]) -> str:
         return "refused"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     _judge(tables)
     return "read"
 

@@ -18,8 +18,35 @@ Damage: TypeAlias = Mapping[Path, "bytes | Odd"]
 ODD: tuple[Odd, ...] = ("nothing", "a folder", "a pipe", "a link to itself", "a link to nothing")
 
 TOKENS = (
-    *(b"", b"\0", b"\xff\xfe", b"\n", b"\r\n", b" ", b"\t", b",", b"-1", b"0", b"1e999", b"NaN", b"-inf", b"1.5"),
-    *(b"99999999999999999999", b"1e300", b"[", b"]", b"{", b"}", b'"', b"null", b"<", b"</object>", b"<object>"),
+    *(
+        b"",
+        b"\0",
+        b"\xff\xfe",
+        b"\n",
+        b"\r\n",
+        b" ",
+        b"\t",
+        b",",
+        b"-1",
+        b"0",
+        b"1e999",
+        b"NaN",
+        b"-inf",
+        b"1.5",
+    ),
+    *(
+        b"99999999999999999999",
+        b"1e300",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b'"',
+        b"null",
+        b"<",
+        b"</object>",
+        b"<object>",
+    ),
     *(b"&x;", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"../../etc/passwd", b"n00000000", b"IHDR", b"\xff\xd8\xff"),
     *(b"\\ud800", b"PNG", b"#", b"\xc2\xb2", b"\xd9\xa3"),
 )

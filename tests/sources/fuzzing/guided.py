@@ -21,12 +21,12 @@ TARGETS = {
     "camvid": "CamVid/train.txt",
     "camvid, 32 colours": "label_colors.txt",
     "oxford_pets": "annotations/trainval.txt",
-    "imagenet": "**/LOC_val_solution.csv",
-    "imagenet, devkit": "**/ILSVRC2012_validation_ground_truth.txt",
-    "tiny_imagenet": "**/val_annotations.txt",
-    "idx": "train-labels-idx1-ubyte.gz",
-    "hapt": "**/labels.txt",
-    "uci_har": "**/y_train.txt",
+    "imagenet": "LOC_val_solution.csv",
+    "imagenet, devkit": "ILSVRC2012_validation_ground_truth.txt",
+    "tiny_imagenet": "val_annotations.txt",
+    "idx": "train-images-idx3-ubyte",
+    "hapt": "labels.txt",
+    "uci_har": "y_train.txt",
 }
 """Case to the file that is changed, the first that fits; formats that are all images have none."""
 

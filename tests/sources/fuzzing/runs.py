@@ -53,7 +53,9 @@ def runs(inputs: int, seed: int, modes: list[str], raw: str | None, names: list[
     """
     found = []
     for mode in modes:
-        sets = [pair for case in CASES if not names or case.reader in names for pair in _sets(case, mode, raw)]
+        sets = [
+            pair for case in CASES if not names or case.reader in names for pair in _sets(case, mode, raw)
+        ]
         whole = sum(case.share for case, _ in sets)
         for case, source in sets:
             count = round(inputs / len(modes) * case.share / whole)
@@ -86,7 +88,7 @@ def execute(run: Run, report: Path, *, bounded: bool = True) -> Results | None:
         if bounded:
             bound()
         if run.mode == "guided":
-            target = next(path for path in files if path.relative_to(folder).match(TARGETS[case.name]))
+            target = next(path for path in files if path.match(TARGETS[case.name]))
             once = lambda: attempt(case.reader, folder, case.options)  # noqa: E731
             explore(target, run.inputs, run.seed, once, lambda r: _write(report, r))
         tried = {"random": _at_random, "structured": _structured}[run.mode]

@@ -29,15 +29,36 @@ RAW = "@raw@"
 
 NUMBERS = st.one_of(
     st.sampled_from(
-        ["0", "-1", "-0", "1.5", "1e999", "-1e999", "1e300", "1e40", "1e-999", "NaN", "Infinity", "1_0", "0x1", "+1"]
+        [
+            "0",
+            "-1",
+            "-0",
+            "1.5",
+            "1e999",
+            "-1e999",
+            "1e300",
+            "1e40",
+            "1e-999",
+            "NaN",
+            "Infinity",
+            "1_0",
+            "0x1",
+            "+1",
+        ]
     ),
-    st.sampled_from(["²", "٣", "１", "2147483648", "4294967296", "9223372036854775808", "1" + "0" * 400, "9" * 5000]),
+    st.sampled_from(
+        ["²", "٣", "１", "2147483648", "4294967296", "9223372036854775808", "1" + "0" * 400, "9" * 5000]
+    ),
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(repr),
 )
 TEXTS = st.one_of(
-    st.sampled_from(["", " ", ".", "..", "../x", "/", "a/b", "a\\b", "\0", "n00000000", "con", "%s", "x" * 5000]),
-    st.sampled_from(["\ufeff", "\u2028", "\x85", "\x1c", "e\u0301", "\U0001f600", "'", '"', "<", "&", "]]>", "#", ","]),
+    st.sampled_from(
+        ["", " ", ".", "..", "../x", "/", "a/b", "a\\b", "\0", "n00000000", "con", "%s", "x" * 5000]
+    ),
+    st.sampled_from(
+        ["\ufeff", "\u2028", "\x85", "\x1c", "e\u0301", "\U0001f600", "'", '"', "<", "&", "]]>", "#", ","]
+    ),
     st.text(max_size=12),
     NUMBERS,
 )
@@ -50,7 +71,9 @@ JSON_TEXTS = st.one_of(
     SIMPLE_JSON.map(json.dumps),
     TEXTS.map(json.dumps),
     NUMBERS,
-    st.sampled_from(['"\\ud800"', '{"a": 1, "a": 2}', "[" * 300 + "]" * 300, "[" * 50000 + "]" * 50000, "[1]", "{}"]),
+    st.sampled_from(
+        ['"\\ud800"', '{"a": 1, "a": 2}', "[" * 300 + "]" * 300, "[" * 50000 + "]" * 50000, "[1]", "{}"]
+    ),
     st.sampled_from([json.dumps("x" * 100_000), "[" + "0," * 20000 + "0]", "true", '["a", "b", "c", "d"]']),
 )
 
@@ -62,7 +85,16 @@ def damages(draw: Draw, files: Sequence[Path]) -> Damage:
     if draw(st.integers(0, 9)) == 0:
         return _odd_place(draw, path)
     data = path.read_bytes()
-    kinds = {".json": _json, ".xml": _xml, ".txt": _lines, ".csv": _lines, ".gz": _idx, "": _idx, ".tar": _binary, ".mat": _binary}
+    kinds = {
+        ".json": _json,
+        ".xml": _xml,
+        ".txt": _lines,
+        ".csv": _lines,
+        ".gz": _idx,
+        "": _idx,
+        ".tar": _binary,
+        ".mat": _binary,
+    }
     return {path: kinds.get(path.suffix, _image)(draw, data)}
 
 
@@ -71,7 +103,9 @@ def _odd_place(draw: Draw, path: Path) -> Damage:
     if draw(st.booleans()):
         return {path: draw(st.sampled_from(ODD))}
     name = draw(TEXTS).replace("/", "").replace("\0", "") or "x"
-    stem = draw(st.sampled_from([name[:80], f"{path.stem} ", f"-{path.stem}", f"{path.stem}\n", path.stem.swapcase()]))
+    stem = draw(
+        st.sampled_from([name[:80], f"{path.stem} ", f"-{path.stem}", f"{path.stem}\n", path.stem.swapcase()])
+    )
     odd = draw(st.sampled_from(["", "\udcff"]))  # a byte that is no UTF-8
     end = draw(st.sampled_from([path.suffix, path.suffix.swapcase(), ""]))
     other = path.parent / f"{stem}{odd}{end}"
@@ -107,7 +141,11 @@ def _json(draw: Draw, data: bytes) -> bytes:
 
 def _encoded(draw: Draw, text: str) -> bytes:
     usual = draw(st.integers(0, 9))
-    form = draw(st.sampled_from(["utf-8-sig", "utf-16", "utf-32-le", "latin-1", "cp037"])) if not usual else "utf-8"
+    form = (
+        draw(st.sampled_from(["utf-8-sig", "utf-16", "utf-32-le", "latin-1", "cp037"]))
+        if not usual
+        else "utf-8"
+    )
     return text.encode(form, "surrogatepass" if form.startswith("utf") else "replace")
 
 
@@ -122,8 +160,12 @@ ENTITIES = (
     '<?xml version="1.1"?>',
 )
 XML_PIECES = st.one_of(
-    st.sampled_from(["&a12;", "&#0;", "&#xD800;", "&amp;", "<!-- x -->", "<?x y?>", "<![CDATA[1]]>", "<x:y/>", "</x>"]),
-    st.sampled_from(["<a>" * 300 + "</a>" * 300, "<a>" * 50000, "<a b='c' b='d'/>", "<a xmlns='u:v'>1</a>", "<object/>"]),
+    st.sampled_from(
+        ["&a12;", "&#0;", "&#xD800;", "&amp;", "<!-- x -->", "<?x y?>", "<![CDATA[1]]>", "<x:y/>", "</x>"]
+    ),
+    st.sampled_from(
+        ["<a>" * 300 + "</a>" * 300, "<a>" * 50000, "<a b='c' b='d'/>", "<a xmlns='u:v'>1</a>", "<object/>"]
+    ),
     TEXTS,
 )
 
@@ -185,7 +227,22 @@ def _idx(draw: Draw, data: bytes) -> bytes:
 
 
 MODES = ("L", "RGB", "RGBA", "P", "1", "LA", "I;16", "I", "F", "CMYK", "YCbCr", "LAB", "HSV", "PA")
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "ICO", "TGA", "JPEG2000", "PCX", "SGI", "DDS", "EPS")
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "WEBP",
+    "ICO",
+    "TGA",
+    "JPEG2000",
+    "PCX",
+    "SGI",
+    "DDS",
+    "EPS",
+)
 
 
 def _image(draw: Draw, data: bytes) -> bytes:
@@ -196,7 +253,9 @@ def _image(draw: Draw, data: bytes) -> bytes:
         case 0:
             return _lying_png(draw, kept)
         case 1:
-            size = draw(st.sampled_from([(1, 1), (1, 40), kept.size[::-1], (kept.width + 1, kept.height), (700, 3)]))
+            size = draw(
+                st.sampled_from([(1, 1), (1, 40), kept.size[::-1], (kept.width + 1, kept.height), (700, 3)])
+            )
             return _saved(kept.resize(size, Image.Resampling.NEAREST), form)
         case 2:
             return _saved(_with_values(draw, kept), form)
@@ -243,9 +302,19 @@ def _with_notes(draw: Draw, image: Image.Image, form: str) -> bytes:
         case 1:
             return _saved(image, form, exif=exif.tobytes()[: draw(st.integers(0, 40))])
         case 2:
-            return _saved(image.convert("RGB"), draw(st.sampled_from(["GIF", "WEBP", "TIFF"])), save_all=True, append_images=[image.convert("RGB")])
+            return _saved(
+                image.convert("RGB"),
+                draw(st.sampled_from(["GIF", "WEBP", "TIFF"])),
+                save_all=True,
+                append_images=[image.convert("RGB")],
+            )
         case _:
-            return _saved(image.convert("P"), "PNG", transparency=draw(st.integers(0, 255)), bits=draw(st.sampled_from([1, 2, 4, 8])))
+            return _saved(
+                image.convert("P"),
+                "PNG",
+                transparency=draw(st.integers(0, 255)),
+                bits=draw(st.sampled_from([1, 2, 4, 8])),
+            )
 
 
 def _lying_png(draw: Draw, image: Image.Image) -> bytes:
@@ -257,9 +326,17 @@ def _lying_png(draw: Draw, image: Image.Image) -> bytes:
     if draw(st.booleans()):
         fields[2:] = [8, draw(st.sampled_from([0, 2, 3, 4, 6])), 0, 0, draw(st.sampled_from([0, 1]))]
     header = b"IHDR" + struct.pack(">2I5B", *fields)
-    chunk = draw(st.sampled_from([b"", b"tEXt", b"zTXt", b"iCCP", b"tRNS", b"PLTE", b"eXIf", b"gAMA", b"IEND", b"acTL"]))
+    chunk = draw(
+        st.sampled_from(
+            [b"", b"tEXt", b"zTXt", b"iCCP", b"tRNS", b"PLTE", b"eXIf", b"gAMA", b"IEND", b"acTL"]
+        )
+    )
     extra = b""
     if chunk:
-        body = chunk + draw(st.sampled_from([b"", b"\0" * 7, b"k\0\0" + zlib.compress(b"\0" * 3_000_000), b"x" * 900]))
+        body = chunk + draw(
+            st.sampled_from([b"", b"\0" * 7, b"k\0\0" + zlib.compress(b"\0" * 3_000_000), b"x" * 900])
+        )
         extra = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return data[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + extra + data[33:]
+    return (
+        data[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + extra + data[33:]
+    )
