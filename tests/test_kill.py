@@ -1,6 +1,7 @@
 """A data pipeline and packing killed at random moments, then run to their end: the same as undisturbed."""
 
 import itertools
+import logging
 import multiprocessing
 import os
 import random
@@ -19,6 +20,8 @@ import pytest
 from PIL import Image
 
 from cv_pipelines.data.packing import pack
+
+logger = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCE = "sample_voc"
@@ -47,7 +50,7 @@ for log in sys.stdin:
     print(pid, flush=True)
     print(os.waitpid(pid, 0)[1], flush=True)
 """
-"""Runs the pipeline each time it is told the name of a log: seconds of imports are spent once, not 50 times."""
+"""Runs the pipeline each time it is told the name of a log, so that seconds of imports are spent once."""
 
 
 class Copy:
@@ -167,7 +170,7 @@ def test_a_data_pipeline_killed_at_any_moment_ends_as_an_undisturbed_one(tmp_pat
     server.close()
     broken.finish()
     compare(broken, expected)
-    print(f"kills of a data pipeline: {dict(fell)}")
+    logger.info("kills of a data pipeline: %s", dict(fell))
     assert set(steps) <= set(fell)
 
 
@@ -199,5 +202,5 @@ def test_packing_killed_at_any_moment_ends_as_undisturbed(tmp_path):
             np.testing.assert_array_equal(found.index, whole.index)
             assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
             shutil.rmtree(cache)
-    print(f"kills of packing: {dict(fell)}")
+    logger.info("kills of packing: %s", dict(fell))
     assert fell["writing"] > KILLS / 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import random
 import shutil
 import signal
@@ -200,5 +201,5 @@ def test_a_fetch_killed_at_any_moment_ends_as_an_undisturbed_one(server, tmp_pat
             shutil.rmtree(tmp_path / "data")
     assert written(fetch(SourceConfig.model_validate(section))) == content
     assert {path.name for path in (tmp_path / "data").iterdir()} <= {"set", "set.downloads", "set.lock"}
-    print(f"kills of fetch: {dict(fell)}")
+    logging.getLogger(__name__).info("kills of fetch: %s", dict(fell))
     assert min(fell["downloading"], fell["unpacking"]) > 5

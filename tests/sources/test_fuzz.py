@@ -1,4 +1,4 @@
-"""Every reader on damaged data sets: tables or a typed error, nothing else. More of it: `python -m fuzzing`."""
+"""Every reader on damaged data sets: tables or a typed error. More of it: `python -m fuzzing`."""
 
 import os
 import signal

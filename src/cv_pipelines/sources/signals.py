@@ -108,10 +108,11 @@ def _parse_lines(data: bytes, width: int, whole: bool) -> tuple[np.ndarray, list
         except ValueError as error:
             bad.append(BadRow(index, "not a number", str(error)))
             continue
-        if (reason := _defect(row, whole)) is None:
+        defect = _defect(row, whole)
+        if defect is None:
             values[index] = row
         else:
-            bad.append(BadRow(index, reason, f"{line.strip()[:80]!r}"))
+            bad.append(BadRow(index, defect, f"{line.strip()[:80]!r}"))
     return values, bad
 
 

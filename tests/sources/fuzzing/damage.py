@@ -1,4 +1,4 @@
-"""What is done to a data set before it is read: some of its paths get other bytes, or are no files any more."""
+"""What is done to a data set before it is read: some paths get other bytes, or are no files any more."""
 
 from __future__ import annotations
 
@@ -70,23 +70,18 @@ def _mutate_once(data: bytes, rng: np.random.Generator) -> bytes:
     length = int(rng.integers(1, max(min(len(data), 64), 1) + 1))
     before, piece, after = data[:at], data[at : at + length], data[at + length :]
     token = TOKENS[int(rng.integers(len(TOKENS)))]
-    match int(rng.integers(8)):
-        case 0:  # cut off
-            return before
-        case 1:
-            return before + after
-        case 2:
-            return before + piece + piece + after
-        case 3:
-            return before + rng.bytes(length) + after
-        case 4:
-            return before + bytes(b ^ (1 << int(rng.integers(8))) for b in piece[:1]) + piece[1:] + after
-        case 5:
-            return before + token + piece + after
-        case 6:
-            return before + token + after
-        case _:
-            return _renumbered(data, rng)
+    kind = int(rng.integers(8))
+    if kind == 0:
+        return _renumbered(data, rng)
+    changed = (
+        b"",  # a piece lost
+        piece + piece,
+        rng.bytes(length),
+        bytes(b ^ (1 << int(rng.integers(8))) for b in piece[:1]) + piece[1:],
+        token + piece,
+        token,
+    )
+    return before if kind == 1 else before + changed[kind - 2] + after  # 1: cut off
 
 
 def _renumbered(data: bytes, rng: np.random.Generator) -> bytes:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scipy.io import savemat
 
 from cv_pipelines.sources import reader

@@ -1,7 +1,7 @@
 """Damage that keeps a file's form and breaks its meaning, drawn by hypothesis.
 
-JSON values of another type or size, XML with entities, lists in other encodings, images of another mode or size,
-masks with unknown values, headers that lie, and names that are no files.
+JSON values of another type or size, XML with entities, lists in other encodings, images of another mode or
+size, masks with unknown values, headers that lie, and names that are no files.
 """
 
 from __future__ import annotations
