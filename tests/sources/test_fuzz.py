@@ -14,6 +14,7 @@ from fuzzing.results import Results
 from fuzzing.runs import Run, execute
 from fuzzing.seeds import CASES, prepare
 
+from cv_pipelines.data import schema
 from cv_pipelines.data.schema import QUARANTINE, SAMPLES
 from cv_pipelines.sources import READERS, reader
 
@@ -30,6 +31,7 @@ def strict(monkeypatch):
 
     before = signal.signal(signal.SIGALRM, stop)
     monkeypatch.setattr(pa.DataFrameSchema, "validate", attempts.quick_validate)
+    monkeypatch.setattr(schema, "table", attempts.quick_table)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         attempts.strict()
