@@ -120,10 +120,12 @@ class Server:
 
     def finish(self) -> list[float]:
         """Run the pipeline to its end; returns the seconds before the first step and of each step."""
-        at, pid = [time.monotonic()], self.start()
-        while alive(pid):
-            at += [time.monotonic()] * (len(self.begun()) + 1 - len(at))
+        pid = self.start()
+        at, ended = [time.monotonic()], False
+        while not ended:
             time.sleep(0.002)
+            ended = not alive(pid)  # before the log is looked at: its last lines are not to be missed
+            at += [time.monotonic()] * (len(self.begun()) + 1 - len(at))
         assert self.ended() == 0, self.log.read_text()
         at.append(time.monotonic())
         return [after - before for before, after in itertools.pairwise(at)]

@@ -40,6 +40,8 @@ def strict(monkeypatch):
 
 
 def check(tmp_path, name, mode, inputs, seed, raw=None):
+    share = next(case.share for case in CASES if case.name == name)
+    inputs = max(round(inputs * share), 2)
     results = execute(Run(name, mode, raw, inputs, seed), tmp_path / "report.json", bounded=False)
     assert not results.finds, "\n".join(results.finds[:3])
     assert results.inputs >= inputs / 2  # hypothesis gives up on repetitions

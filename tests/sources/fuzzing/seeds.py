@@ -76,15 +76,19 @@ def _short_windows(folder: Path) -> None:
     shorten(folder.rglob("*_t*.txt"), 2)
 
 
+def _devkit_alone(folder: Path) -> None:
+    for name in ("LOC_synset_mapping.txt", "LOC_val_solution.csv"):
+        (folder / name).unlink()
+
+
 def _matlab_classes(folder: Path) -> None:
-    """Put the classes in MATLAB's form beside the text, as the devkit has them; and take the other lists."""
+    """Put the classes in MATLAB's form beside the text, as the devkit has them."""
+    _devkit_alone(folder)
     devkit = folder / "ILSVRC2012_devkit_t12/data"
     rows = [line.split() for line in (devkit / "map_clsloc.txt").read_text().splitlines()]
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("words", "O"), ("num_children", "i4")]
     synsets = np.array([(int(k), w, n, 0) for w, k, n in rows], dtype=kinds)
     savemat(devkit / "meta.mat", {"synsets": synsets}, do_compression=True)
-    for name in ("LOC_synset_mapping.txt", "LOC_val_solution.csv"):
-        (folder / name).unlink()
 
 
 CASES = [
@@ -98,7 +102,8 @@ CASES = [
     Case("image_folder", "image_folder", n=3, cut=real.imagenette),
     Case("tiny_imagenet", "image_folder", {"layout": "tiny_imagenet"}, cut=real.tiny_imagenet),
     Case("imagenet", "imagenet", n=4, cut=real.imagenet),
-    Case("imagenet, devkit", "imagenet", {"labels_from": "devkit"}, 4, finish=_matlab_classes),
+    Case("imagenet, devkit", "imagenet", {"labels_from": "devkit"}, 4, finish=_devkit_alone),
+    Case("imagenet, meta.mat", "imagenet", {"labels_from": "devkit"}, 4, finish=_matlab_classes, share=0.05),
     Case("orl_faces", "orl_faces", n=3, cut=real.orl_faces),
     Case("oxford_pets", "oxford_pets", n=7, cut=real.oxford_pets),
     Case("oxford_pets, pet", "oxford_pets", {"labels": "species", "mask": "pet"}, 7, cut=real.oxford_pets),
