@@ -25,11 +25,7 @@ RAW = os.environ.get("CV_PIPELINES_RAW")
 @pytest.fixture
 def strict(monkeypatch):
     """As `attempts.bound`, for one test."""
-
-    def stop(*_):
-        raise attempts.HangError
-
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGALRM, attempts.Alarm.ring)
     monkeypatch.setattr(pa.DataFrameSchema, "validate", attempts.quick_validate)
     monkeypatch.setattr(schema, "table", attempts.quick_table)
     with warnings.catch_warnings():

@@ -19,8 +19,11 @@ from cv_pipelines.data.schema import Tables
 from cv_pipelines.errors import CvPipelinesError
 from cv_pipelines.sources import reader
 
-SECONDS = 20
-"""Seconds that one reading may take; the usual one takes hundredths."""
+SECONDS = 10
+"""Seconds after which a reading is asked for its end; the second time it is a hang.
+
+The usual one takes hundredths. Twice, for a process may have been stopped for longer and mean no harm.
+"""
 
 HOPELESS = 60
 """Seconds of CPU after which a reading that does not even notice the alarm is ended, with its process."""
@@ -33,7 +36,33 @@ _EMPTY: dict[int, Any] = {}
 
 
 class HangError(Exception):
-    """A reading took longer than `SECONDS`."""
+    """A reading took longer than twice `SECONDS`."""
+
+
+class Alarm:
+    """Rings every `SECONDS` while a reading goes on."""
+
+    rung = 0
+
+    @classmethod
+    def ring(cls, *_: object) -> None:
+        """Raise at the second time."""
+        cls.rung += 1
+        if cls.rung == 2:
+            raise HangError
+
+    @classmethod
+    def set(cls) -> None:
+        """Begin to count."""
+        cls.rung = 0
+        signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, HOPELESS)
+
+    @classmethod
+    def stop(cls) -> None:
+        """Ring no more."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def attempt(name: str, folder: Path, options: dict[str, Any]) -> str:
@@ -47,16 +76,14 @@ def attempt(name: str, folder: Path, options: dict[str, Any]) -> str:
     Returns:
         "read" or "refused". Any other exception than a typed one is a find.
     """
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    signal.setitimer(signal.ITIMER_PROF, HOPELESS)
+    Alarm.set()
     try:
         tables = reader(name).read(folder, **options)
     except CvPipelinesError as error:
         str(error).encode()  # it is printed and logged
         return "refused"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        Alarm.stop()
     _judge(tables)
     return "read"
 
@@ -83,12 +110,7 @@ def _judge(tables: Tables) -> None:
 
 def bound() -> None:
     """Bound time and memory of what follows in this process, and make doubtful arithmetic an error."""
-
-    def stop(*_: object) -> None:
-        """Turn the alarm into an exception."""
-        raise HangError
-
-    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGALRM, Alarm.ring)
     faulthandler.enable()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
