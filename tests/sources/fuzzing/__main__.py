@@ -72,7 +72,7 @@ def _all(inputs: int, seed: int, modes: list[str], readers: list[str]) -> int:
 
     _hasten()
     raw = os.environ.get("CV_PIPELINES_RAW")
-    found, whole = 0, Counter[str]()
+    found, done = 0, []
     for run in runs(inputs, seed, modes, raw, readers):
         with TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
@@ -84,10 +84,22 @@ def _all(inputs: int, seed: int, modes: list[str], readers: list[str]) -> int:
             result = json.loads(report.read_text(encoding="utf-8"))
         _print(str(run), result)
         found += len(result["finds"])
-        whole.update({key: result[key] for key in ("read", "refused", "seconds")})
-    print(f"in all: {whole['read'] + whole['refused'] + found:,} inputs, {whole['read']:,} read, ", end="")
-    print(f"{whole['refused']:,} refused, {found} finds, {whole['seconds']:.0f} s, seed {seed}")
+        done.append((run.reader, result))
+    _table(done)
     return found
+
+
+def _table(done: list[tuple[str, dict[str, Any]]]) -> None:
+    """Print what came of each reader, in Markdown."""
+    print("\n| reader | inputs | read | refused | finds | seconds of CPU | slowest, s | peak, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for reader in [*sorted({name for name, _ in done}), "all"]:
+        results = [result for name, result in done if reader in {name, "all"}]
+        read, refused, seconds = (sum(r[key] for r in results) for key in ("read", "refused", "seconds"))
+        finds = sum(len(r["finds"]) for r in results)
+        slowest, peak = (max((r[key] for r in results), default=0) for key in ("slowest", "peak"))
+        counts = f"{read + refused + finds:,} | {read:,} | {refused:,} | {finds}"
+        print(f"| {reader} | {counts} | {seconds:,.0f} | {slowest:.2f} | {peak} |")
 
 
 def _started(run: Any, report: Path) -> int | None:

@@ -37,6 +37,11 @@ class Run:
     inputs: int
     seed: int
 
+    @property
+    def reader(self) -> str:
+        """The reader of the case."""
+        return next(case.reader for case in CASES if case.name == self.case)
+
     def __str__(self) -> str:
         return f"{self.case} · {self.mode} · {'real' if self.raw else 'drawn'}"
 
