@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from pathlib import Path
 
@@ -128,6 +129,23 @@ def test_endless_nesting_is_a_broken_file(tmp_path):
     assert tables.quarantine["reason"].tolist() == ["unreadable JSON"]
 
 
+@pytest.mark.parametrize("kind", ["instances", "captions"])
+@pytest.mark.parametrize("value", [b"\xff", b"1" * 400, b"1e400", b"[" * 300 + b"]" * 300])
+def test_a_record_that_cannot_be_decoded_is_dropped_alone(tmp_path, kind, value):
+    make(tmp_path, [box("@") | {"caption": "a"}, box(2) | {"caption": "b"}], kind=kind)
+    path = tmp_path / f"annotations/{kind}_train2017.json"
+    path.write_bytes(path.read_bytes().replace(b'"@"', value if value != b"\xff" else b'"\xff"'))
+    tables = coco.read(tmp_path, annotations=kind)
+    assert tables.annotations["annotation_id"].tolist() == [2]
+    assert len(seen(tables)) == 1
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    make(tmp_path, [box(1)])
+    os.mkfifo(tmp_path / "annotations/instances_val2017.json")
+    assert coco.read(tmp_path).quarantine["reason"].tolist() == ["missing file"]
+
+
 def test_usual_and_unusual_objects_keep_their_order(tmp_path):
     odd = {3: {"segmentation": None}, 4: {"bbox": [30, 20, 20, 20]}, 7: {"id": "x"}}
     make(tmp_path, [box(i) | odd.get(i, {}) for i in range(1, 10)])
@@ -210,6 +228,9 @@ def test_no_readable_file_is_an_error(tmp_path, content):
         [{"id": 7, "name": "bus"}],
         [{"id": "7", "name": "train"}],
         [{"id": 7, "name": "train", "keypoints": ["a"], "skeleton": [[1]]}],
+        [{"id": 7, "name": "train", "keypoints": ["a"], "skeleton": [[1, math.inf]]}],
+        [{"id": 7, "name": "train", "keypoints": ["\ud800"]}],
+        [{"id": 7, "name": "train", "keypoints": None}],
     ],
 )
 def test_contradicting_or_odd_categories_are_an_error(tmp_path, categories):

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import logging
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
+from collections import Counter
 
 import pytest
 from pydantic import ValidationError
@@ -183,13 +186,20 @@ def test_a_fetch_killed_at_any_moment_ends_as_an_undisturbed_one(server, tmp_pat
     code = "import sys, json; from cv_pipelines.config import SourceConfig;"
     code += "from cv_pipelines.sources.fetch import fetch; print('ready', flush=True);"
     code += "fetch(SourceConfig.model_validate(json.loads(sys.argv[1])))"
-    for _ in range(50):
-        command = [sys.executable, "-c", code, json.dumps(section)]
-        running = subprocess.Popen(command, stdout=subprocess.PIPE)
+    fell, folder = Counter(), tmp_path / "data" / "set"
+    while fell.total() - fell["after the end"] < 50:
+        running = subprocess.Popen([sys.executable, "-c", code, json.dumps(section)], stdout=subprocess.PIPE)
         running.stdout.readline()
-        time.sleep(rng.random() * 0.15)
+        time.sleep(rng.random() ** 2 * 0.15)
         running.send_signal(signal.SIGKILL)
-        running.wait()
+        there = {path.suffix for path in (tmp_path / "data").glob("set*")}
+        met = "unpacking" if ".unpacking" in there else "downloading" if ".downloads" in there else "before"
+        fell[met if running.wait() else "after the end"] += 1
         running.stdout.close()
+        if folder.exists() or fell.total() % 3 == 0:  # and again from nothing
+            assert written(fetch(SourceConfig.model_validate(section))) == content
+            shutil.rmtree(tmp_path / "data")
     assert written(fetch(SourceConfig.model_validate(section))) == content
     assert {path.name for path in (tmp_path / "data").iterdir()} <= {"set", "set.downloads", "set.lock"}
+    logging.getLogger(__name__).info("kills of fetch: %s", dict(fell))
+    assert min(fell["downloading"], fell["unpacking"]) > 5

@@ -95,9 +95,42 @@ def test_a_damaged_tarball_is_named(root, tmp_path, keep):
         hapt.read(root)
 
 
+@pytest.mark.parametrize("name", ["HAPT Data Set.tar", "HAPT Data Set/RawData/labels.txt"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match=r"HAPT|missing"):
+        hapt.read(tmp_path)
+
+
+def test_a_member_that_says_it_is_huge_is_not_read(root, monkeypatch):
+    monkeypatch.setattr(hapt, "LARGEST_MEMBER", 10_000)
+    with tarfile.open(root / "HAPT Data Set.tar", "w") as tar:
+        tar.add(root / "HAPT Data Set", "HAPT Data Set")
+    shutil.rmtree(root / "HAPT Data Set")
+    with pytest.raises(SourceError, match=r"bytes; no recording has"):
+        hapt.read(root)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("nan 0 0", "not finite"), ("1 2", "short row"), ("a b c", "not a number"), ("1 2 3 4", "long row")],
+    [("1.5 1 5 250 1232", "not a whole number"), ("1 1 5 250 1e30", "number too large")],
+)
+def test_a_label_line_of_other_numbers_is_dropped(root, text, reason):
+    edit(root / "HAPT Data Set/RawData/labels.txt", 2, text)
+    row = hapt.read(root).quarantine.iloc[0]
+    assert (row["file"], row["reason"]) == ("HAPT Data Set/RawData/labels.txt:2", reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nan 0 0", "not finite"),
+        ("1e39 0 0", "number too large"),
+        ("1 2", "short row"),
+        ("a b c", "not a number"),
+        ("1 2 3 4", "long row"),
+    ],
 )
 @pytest.mark.parametrize("path", [ACC, GYRO])
 def test_windows_on_a_bad_row_are_dropped(root, path, text, reason):

@@ -2,6 +2,7 @@ import gzip
 import os
 import shutil
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,26 @@ def test_huge_dimensions_are_refused_without_reading_them(root):
     rewrite(root / IMAGES, lambda d: struct.pack(">4I", 2051, 2**32 - 1, 2**31, 2**31) + d[16:])
     with pytest.raises(SourceError, match="expected"):
         idx.read(root)
+
+
+@pytest.mark.parametrize("shape", [(2**31, 2**31, 4), (2**32 - 1, 2**16, 1)])
+def test_dimensions_whose_product_is_beyond_64_bits_or_the_memory_are_refused(root, shape):
+    rewrite(root / IMAGES, lambda d: struct.pack(">4I", 2051, *shape))
+    with pytest.raises(SourceError, match="16 bytes; expected"):
+        idx.read(root)
+
+
+def test_what_a_small_file_unpacks_to_does_not_fill_the_memory(root):
+    with gzip.open(root / IMAGES, "wb", compresslevel=1) as file:
+        file.write(struct.pack(">4I", 2051, 60, 28, 28))
+        for _ in range(256):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(SourceError, match=r"at least .* bytes; expected 47056"):
+        idx.read(root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,16 @@ def test_a_broken_meta_mat_is_reported_and_the_text_list_is_used(sample):
     assert (f"{DEVKIT}/meta.mat", "unreadable list", "dropped") in defects(tables)
 
 
+def test_damage_in_a_compressed_meta_mat_is_reported(sample):
+    root, truth = sample
+    path = root / DEVKIT / "meta.mat"
+    savemat(path, {"synsets": np.arange(500)}, do_compression=True)
+    path.write_bytes(path.read_bytes()[:200] + b"x" * 20 + path.read_bytes()[220:])
+    tables = imagenet.read(root, labels_from="devkit")
+    assert class_names(tables) == truth.labels
+    assert (f"{DEVKIT}/meta.mat", "unreadable list", "dropped") in defects(tables)
+
+
 def test_validation_images_alone_are_all_test(sample):
     root, truth = sample
     (root / IMAGES / "train").rename(root / "elsewhere")

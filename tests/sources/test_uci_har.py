@@ -87,6 +87,8 @@ def test_gravity_is_in_the_total_only(written):
         (lambda line: "", "short row"),
         (lambda line: line.replace(line.split()[5], "NaN", 1), "not finite"),
         (lambda line: line.replace(line.split()[5], "-inf", 1), "not finite"),
+        (lambda line: line.replace(line.split()[5], "1e39", 1), "number too large"),
+        (lambda line: line.replace(line.split()[5], "1_0", 1), "not a number"),
         (lambda line: line.replace(line.split()[5], "abc", 1), "not a number"),
         (lambda line: line.replace(line.split()[5], '"', 1), "not a number"),
     ],
@@ -103,7 +105,12 @@ def test_a_bad_row_drops_its_window(root, change, reason):
 
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
-    [("y", "7", "unknown activity"), ("y", "?", "not a number"), ("subject", "", "short row")],
+    [
+        ("y", "7", "unknown activity"),
+        ("y", "?", "not a number"),
+        ("subject", "", "short row"),
+        ("subject", "1.5", "not a whole number"),
+    ],
 )
 def test_a_bad_label_or_subject_drops_its_window(root, name, value, reason):
     edit(root / f"UCI HAR Dataset/test/{name}_test.txt", 1, lambda _: value)

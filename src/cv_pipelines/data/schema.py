@@ -203,9 +203,8 @@ def table(schema: pa.DataFrameSchema, rows: list[dict[str, Any]]) -> pd.DataFram
     names = list(schema.columns)
     columns = {n: pd.Series([r.get(n, DEFAULTS.get(n)) for r in rows], dtype=object, name=n) for n in names}
     frame = pd.DataFrame(columns, columns=names)
-    for name, column in schema.columns.items():
-        if column.dtype is not None and not rows:
-            frame[name] = frame[name].astype(str(column.dtype))
+    if not rows:
+        frame = frame.astype({name: str(column.dtype) for name, column in schema.columns.items()})
     return schema.validate(frame, lazy=True)
 
 

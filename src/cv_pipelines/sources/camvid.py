@@ -38,6 +38,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources.labelled import nothing_usable
+from cv_pipelines.sources.lists import read_lines
 from cv_pipelines.sources.street import draw_street, make_street
 
 EXPECTED = {
@@ -167,8 +168,7 @@ def _color32(root: Path, quarantine: Quarantine) -> tuple[Categories, list[_Fram
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in read_lines(path) if line.strip()] if path.is_file() else []
 
 
 def _once(frames: Sequence[_Frame], quarantine: Quarantine) -> list[_Frame]:

@@ -79,7 +79,7 @@ def _load(root: Path, name: str, year: int, kind: Kind, quarantine: Quarantine) 
     try:
         text = read_text(root / path)
         lists = read_lists(text, keys)
-    except OSError:
+    except SourceError:
         quarantine.drop(path, "missing file", "the other split is read without it")
         return None
     except ValueError as error:  # also what bytes that are no UTF-8 raise
@@ -109,8 +109,11 @@ def _classes(root: Path, parts: list[Part], kind: Kind) -> tuple[list[Category],
     categories = categories_of([seen[k]["name"] for k in ids], [str(k) for k in ids])
     for category, k in zip(categories, ids, strict=True):
         try:
-            category.keypoints = [str(name) for name in seen[k].get("keypoints", [])]
-            category.skeleton = [(int(a) - 1, int(b) - 1) for a, b in seen[k].get("skeleton", [])]
+            names, limbs = seen[k].get("keypoints", []), seen[k].get("skeleton", [])
+            category.keypoints = [name for name in names if is_text(name)]
+            category.skeleton = [(a - 1, b - 1) for a, b in limbs if is_id(a) and is_id(b)]
+            if (len(category.keypoints), len(category.skeleton)) != (len(names), len(limbs)):
+                raise ValueError
         except (TypeError, ValueError):
             detail = f"category {k}; expected a list of keypoint names and a skeleton of pairs"
             raise SourceError(f"{root}/annotations: {detail}") from None

@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cv_pipelines.sources.lists import check_file, unreadable
+
 Record: TypeAlias = msgspec.Raw | dict[str, Any]
 """One entry of a list: its bytes, or what Python's more lenient reader made of it."""
 
@@ -29,6 +31,9 @@ CHUNK = 8192
 
 MOST = 1e300
 """No number beyond this is taken for finite: Python's integers have no bound."""
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a record may raise: bytes are looked at no earlier than then."""
 
 _POLYGON_BYTES = b"0123456789+-.eE, []"
 
@@ -70,12 +75,16 @@ def read_text(path: Path) -> mmap:
     """Read a file into memory that `forget` can give back piece by piece; at least one byte.
 
     Raises:
-        OSError: it cannot be read.
+        SourceError: it is missing, or a folder or a pipe, or cannot be read.
         ValueError: it is empty.
     """
-    text = mmap(-1, path.stat().st_size)  # of no file, so that nobody can change it meanwhile
-    with path.open("rb") as file:
-        file.readinto(text)
+    check_file(path)
+    try:
+        text = mmap(-1, path.stat().st_size)  # of no file, so that nobody can change it meanwhile
+        with path.open("rb") as file:
+            file.readinto(text)
+    except OSError as error:
+        raise unreadable(path, error) from None
     return text
 
 
@@ -119,7 +128,7 @@ def as_image(record: Record) -> ImageRecord | None:
     if isinstance(record, msgspec.Raw):
         try:
             return _decode_image(record)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
     known = (
         {key: record.get(key) for key in ImageRecord.__struct_fields__} if isinstance(record, dict) else None
@@ -129,7 +138,10 @@ def as_image(record: Record) -> ImageRecord | None:
 
 def as_dict(record: Record) -> dict[str, Any] | None:
     """Decode one record, or return None if it is no object."""
-    value = _decode_any(record) if isinstance(record, msgspec.Raw) else record
+    try:
+        value = _decode_any(record) if isinstance(record, msgspec.Raw) else record
+    except UNREADABLE:
+        return None
     return value if isinstance(value, dict) else None
 
 
@@ -163,7 +175,7 @@ def chunk_of(records: list[Record]) -> Chunk | None:
         ids = [np.array([r.id for r in found], np.int64)]
         ids += [np.array([r.image_id for r in found], np.int64)]
         ids += [np.array([r.category_id for r in found], np.int64)]
-    except (TypeError, OverflowError, msgspec.MsgspecError):  # dicts, not bytes; ids beyond 64 bits
+    except (TypeError, OverflowError, *UNREADABLE):  # dicts, not bytes; ids beyond 64 bits
         return None
     texts = [bytes(r.segmentation) for r in found]
     return Chunk(

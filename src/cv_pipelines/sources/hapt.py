@@ -14,6 +14,7 @@ from __future__ import annotations
 import lzma
 import re
 import tarfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +33,7 @@ from cv_pipelines.data.schema import (
     samples_table,
 )
 from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.lists import read_whole
 from cv_pipelines.sources.motion import draw_person, simulate
 from cv_pipelines.sources.signals import (
     ACTIVITIES,
@@ -50,6 +52,9 @@ LABELS = "RawData/labels.txt"
 LISTS = {"train": "Train/subject_id_train.txt", "test": "Test/subject_id_test.txt"}
 NAMES = ACTIVITIES + TRANSITIONS
 EXPECTED = f"'{FOLDER}/' or '{FOLDER}.tar.xz' with RawData/, Train/ and Test/"
+LARGEST_MEMBER = 256 << 20
+"""Bytes; the authors' longest recording has 1.9 million. A packed archive may claim any size."""
+
 _NEEDED = re.compile(
     r"(RawData/(labels|(acc|gyro)_exp\d+_user\d+)|(Train|Test)/subject_id_(train|test))\.txt$"
 )
@@ -147,9 +152,11 @@ def _members(root: Path) -> tuple[str, dict[str, bytes]]:
     """Return what stands before member names in messages, and name (from RawData/, …) to bytes."""
     for folder, prefix in ((root / FOLDER, f"{FOLDER}/"), (root, "")):
         if (folder / "RawData").is_dir():
-            paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.glob("*/*.txt"))}
-            return prefix, _checked(root, {n: p.read_bytes() for n, p in paths.items() if _NEEDED.match(n)})
-    archives = sorted(root.glob(f"{FOLDER}.tar*"))
+            paths = {
+                p.relative_to(folder).as_posix(): p for p in sorted(folder.glob("*/*.txt")) if p.is_file()
+            }
+            return prefix, _checked(root, {n: read_whole(p) for n, p in paths.items() if _NEEDED.match(n)})
+    archives = sorted(path for path in root.glob(f"{FOLDER}.tar*") if path.is_file())
     if not archives:
         raise SourceError(f"{root}: no HAPT data; expected {EXPECTED}")
     return f"{archives[0].name}/", _checked(root, _unpack(archives[0]))
@@ -163,9 +170,11 @@ def _unpack(archive: Path) -> dict[str, bytes]:
             for member in tar:
                 found = _NEEDED.search(member.name)
                 stream = tar.extractfile(member) if found and member.isfile() else None
+                if found and member.size > LARGEST_MEMBER:
+                    raise SourceError(f"{archive}: {member.name} has {member.size:,} bytes; no recording has")
                 if found and stream:
                     members[found.group()] = stream.read()
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise SourceError(f"{archive}: unreadable archive ({error}); expected {EXPECTED}") from None
     return members
 
@@ -179,7 +188,7 @@ def _checked(root: Path, members: dict[str, bytes]) -> dict[str, bytes]:
 
 def _integers(name: str, data: bytes, width: int, quarantine: Quarantine) -> tuple[np.ndarray, np.ndarray]:
     """Return the (N, width) int64 good lines of a file and their 1-based line numbers."""
-    values, bad = parse_rows(data, width)
+    values, bad = parse_rows(data, width, whole=True)
     for row in bad:
         quarantine.drop(f"{name}:{row.index + 1}", row.reason, row.detail)
     good = np.isfinite(values).all(axis=1)

@@ -9,6 +9,7 @@ https://github.com/zalandoresearch/fashion-mnist.
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -30,6 +31,8 @@ from cv_pipelines.data.schema import (
     categories_of,
 )
 from cv_pipelines.errors import SourceError
+
+CHUNK = 1 << 20
 
 STEMS = {"train": "train", "test": "t10k"}
 NAMES = {
@@ -131,20 +134,26 @@ def _read_split(root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_array(path: Path, ndim: int) -> np.ndarray:
     """Read one idx file of unsigned bytes with `ndim` dimensions; its length must be exactly what it says."""
+    start = 4 + 4 * ndim
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(start)
+            if len(head) < start:
+                raise SourceError(f"{path}: {len(head)} bytes; expected a header of {start}")
+            magic, *shape = struct.unpack(f">{1 + ndim}I", head)
+            if magic != 0x800 + ndim:
+                expected = f"{0x800 + ndim} (bytes, {ndim} dimensions)"
+                raise SourceError(f"{path}: magic number {magic}; expected {expected}")
+            count = math.prod(shape)
+            data = bytearray()
+            while len(data) <= count and (block := file.read(CHUNK)):  # however much it would unpack to
+                data += block
     except (EOFError, OSError, zlib.error) as error:
         raise SourceError(f"{path}: damaged gzip file ({error})") from None
-    start = 4 + 4 * ndim
-    if len(data) < start:
-        raise SourceError(f"{path}: {len(data)} bytes; expected a header of {start}")
-    magic, *shape = struct.unpack(f">{1 + ndim}I", data[:start])
-    if magic != 0x800 + ndim:
-        raise SourceError(f"{path}: magic number {magic}; expected {0x800 + ndim} (bytes, {ndim} dimensions)")
-    expected = start + int(np.prod(shape, dtype=np.uint64))
-    if len(data) != expected:
-        raise SourceError(f"{path}: {len(data)} bytes; expected {expected} for shape {tuple(shape)}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    if len(data) != count:
+        found = f"{'at least ' * (len(data) > count)}{len(data) + start} bytes"
+        raise SourceError(f"{path}: {found}; expected {count + start} for shape {tuple(shape)}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def write_sample(root: Path, *, n: int = 1200, size: tuple[int, int] = (28, 28), seed: int = 0) -> Truth:

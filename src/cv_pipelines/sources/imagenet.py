@@ -29,8 +29,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 from PIL import Image
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from cv_pipelines.data.schema import (
     Box,
@@ -41,7 +39,7 @@ from cv_pipelines.data.schema import (
     boxes_table,
     categories_of,
 )
-from cv_pipelines.errors import SourceError
+from cv_pipelines.errors import BadSampleError, SourceError
 from cv_pipelines.sources.labelled import (
     Listing,
     below,
@@ -50,6 +48,8 @@ from cv_pipelines.sources.labelled import (
     names_in,
     packed_names,
 )
+from cv_pipelines.sources.lists import read_whole
+from cv_pipelines.sources.matlab import read_synsets
 from cv_pipelines.sources.pascal_xml import BoxFile, XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import SHAPES, draw_scene
 
@@ -97,11 +97,12 @@ def read(root: Path, *, labels_from: Literal["auto", "csv", "devkit"] = "auto") 
 
 
 class _Files:
-    """Where the parts of the tree lie: `prefix` is "ILSVRC/" or empty."""
+    """Where the parts of the tree lie: `prefix` is "ILSVRC/" or empty; `classes` is the devkit's list."""
 
     def __init__(self, root: Path, prefix: str) -> None:
         self.root, self.prefix = root, prefix
         self.images = root / prefix / "Data/CLS-LOC"
+        self.classes: dict[int, tuple[str, str]] | None = None
 
     def find(self, name: str, folders: tuple[str, ...] = (".",)) -> Path | None:
         """Return the first file of that name in the root or in `ILSVRC/`."""
@@ -133,28 +134,19 @@ def _synset_words(files: _Files, quarantine: Quarantine) -> dict[str, str]:
 
 
 def _devkit_classes(files: _Files, quarantine: Quarantine) -> dict[int, tuple[str, str]]:
-    """Return ILSVRC2012_ID to (synset, words), of meta.mat or else of map_clsloc.txt."""
+    """Return ILSVRC2012_ID to (synset, words), of meta.mat or else of map_clsloc.txt; read once."""
+    if files.classes is None:
+        files.classes = _read_devkit(files, quarantine)
+    return files.classes
+
+
+def _read_devkit(files: _Files, quarantine: Quarantine) -> dict[int, tuple[str, str]]:
     meta = files.find("meta.mat", DEVKIT_FOLDERS)
     if meta is not None:
         try:
-            synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)["synsets"])
-            return {
-                int(s["ILSVRC2012_ID"]): (str(s["WNID"]), str(s["words"]))
-                for s in synsets
-                if int(s["num_children"]) == 0
-            }
-        except (
-            MatReadError,
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            IndexError,
-            NotImplementedError,
-        ) as error:
-            quarantine.drop(
-                files.relative(meta), "unreadable list", f"{error}; expected the devkit's synsets"
-            )
+            return read_synsets(meta)
+        except BadSampleError as error:
+            quarantine.drop(files.relative(meta), error.reason, error.detail)
     classes: dict[int, tuple[str, str]] = {}
     table = files.find("map_clsloc.txt", DEVKIT_FOLDERS)
     if table is None:
@@ -233,7 +225,7 @@ def _csv_labels(path: Path, files: _Files, quarantine: Quarantine) -> dict[str, 
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    return read_whole(path).decode("utf-8", "replace").rstrip().splitlines()
 
 
 def _boxes(

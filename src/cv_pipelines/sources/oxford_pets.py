@@ -35,6 +35,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources.labelled import names_in
+from cv_pipelines.sources.lists import read_lines
 from cv_pipelines.sources.pascal_xml import XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import Scene, draw_scene
 
@@ -154,10 +155,10 @@ def _entry(line: str) -> tuple[str, int] | None:
 
 def _lines(root: Path, path: str) -> list[str]:
     try:
-        text = (root / path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        lines = read_lines(root / path)
+    except SourceError:
         raise SourceError(f"{root / path}: no image list; expected lines 'Abyssinian_1 1 1 1'") from None
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _targets(

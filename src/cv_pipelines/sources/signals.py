@@ -36,6 +36,9 @@ TRANSITIONS = (
 CHANNELS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
 """The order of the nine channels of a window; accelerations in g, angular velocities in rad/s."""
 
+LARGEST = 1e15
+"""No sensor measures as much, and no count is as high; far beyond, float32 and int64 would overflow."""
+
 _NOISE = butter(3, 20.0, fs=RATE, output="sos")
 _GRAVITY = butter(3, 0.3, fs=RATE, output="sos")
 
@@ -49,16 +52,17 @@ class BadRow:
     detail: str
 
 
-def parse_rows(data: bytes, width: int) -> tuple[np.ndarray, list[BadRow]]:
+def parse_rows(data: bytes, width: int, *, whole: bool = False) -> tuple[np.ndarray, list[BadRow]]:
     """Read lines of numbers that white space separates.
 
     Args:
         data: the file's bytes; white space after the last number is ignored.
         width: how many numbers a line must hold.
+        whole: whether they must be whole numbers.
 
     Returns:
         (N, width) float64, a row a line, with NaN in all of a bad line; and the bad lines: "short row", "long
-        row", "not a number" or "not finite".
+        row", "not a number", "not finite", "number too large" or "not a whole number".
     """
     data = data.rstrip()
     if not data:
@@ -76,15 +80,21 @@ def parse_rows(data: bytes, width: int) -> tuple[np.ndarray, list[BadRow]]:
             quoting=csv.QUOTE_NONE,
         )
     except ValueError:
-        return _parse_lines(data, width)
+        return _parse_lines(data, width, whole)
     values = frame.to_numpy()
     clean = len(values) == data.count(b"\n") + 1 and np.isnan(values[:, width]).all()
-    if clean and np.isfinite(values[:, :width]).all():
+    if clean and _defect(values[:, :width], whole) is None:
         return np.ascontiguousarray(values[:, :width]), []
-    return _parse_lines(data, width)
+    return _parse_lines(data, width, whole)
 
 
-def _parse_lines(data: bytes, width: int) -> tuple[np.ndarray, list[BadRow]]:
+def _defect(values: np.ndarray, whole: bool) -> str | None:
+    if (np.abs(values) < LARGEST).all():
+        return "not a whole number" if whole and (values != np.rint(values)).any() else None
+    return "number too large" if np.isfinite(values).all() else "not finite"
+
+
+def _parse_lines(data: bytes, width: int, whole: bool) -> tuple[np.ndarray, list[BadRow]]:
     lines = data.decode("ascii", "replace").split("\n")
     values, bad = np.full((len(lines), width), np.nan), []
     for index, line in enumerate(lines):
@@ -94,14 +104,15 @@ def _parse_lines(data: bytes, width: int) -> tuple[np.ndarray, list[BadRow]]:
             bad.append(BadRow(index, reason, f"{len(words)} values; expected {width}"))
             continue
         try:
-            row = np.array([float(word) for word in words])
+            row = np.array([float(word.replace("_", "x")) for word in words])  # Python takes 1_0 for ten
         except ValueError as error:
             bad.append(BadRow(index, "not a number", str(error)))
             continue
-        if np.isfinite(row).all():
+        defect = _defect(row, whole)
+        if defect is None:
             values[index] = row
         else:
-            bad.append(BadRow(index, "not finite", f"{int((~np.isfinite(row)).sum())} of {width} values"))
+            bad.append(BadRow(index, defect, f"{line.strip()[:80]!r}"))
     return values, bad
 
 

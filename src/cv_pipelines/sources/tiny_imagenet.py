@@ -27,6 +27,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources.labelled import Listing, first_synonyms, labelled_samples, names_in
+from cv_pipelines.sources.lists import read_lines
 
 EXPECTED = "wnids.txt, train/<wnid>/images/*.JPEG and val/{images/*.JPEG, val_annotations.txt}"
 
@@ -72,7 +73,7 @@ def read_tiny_imagenet(root: Path, class_names: dict[str, str]) -> Tables:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return read_lines(path) if path.is_file() else []
 
 
 def _words(base: Path) -> dict[str, str]:

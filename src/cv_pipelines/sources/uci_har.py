@@ -26,6 +26,7 @@ from cv_pipelines.data.schema import (
     samples_table,
 )
 from cv_pipelines.errors import SourceError
+from cv_pipelines.sources.lists import read_whole
 from cv_pipelines.sources.motion import draw_person, simulate
 from cv_pipelines.sources.signals import (
     ACTIVITIES,
@@ -139,7 +140,7 @@ def _load(root: Path, path: Path, width: int, bad: set[int], quarantine: Quarant
     name = path.relative_to(root).as_posix()
     if not path.is_file():
         raise SourceError(f"{root}: missing file {name}; expected a row of {width} number(s) a window")
-    values, defects = parse_rows(path.read_bytes(), width)
+    values, defects = parse_rows(read_whole(path), width, whole=width == 1)  # ids
     for defect in defects:
         quarantine.drop(f"{name}:{defect.index + 1}", defect.reason, f"{defect.detail}; window left out")
         bad.add(defect.index)

@@ -38,6 +38,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import BadSampleError, SourceError
 from cv_pipelines.sources.labelled import names_in
+from cv_pipelines.sources.lists import read_lines
 from cv_pipelines.sources.pascal_xml import XmlBox, read_box_files, write_boxes
 from cv_pipelines.sources.scenes import SHAPES, Scene, draw_scene
 
@@ -185,10 +186,10 @@ def _list_splits(release: _Release, year: int) -> dict[str, str]:
 
 def _lines(root: Path, path: str) -> list[str]:
     try:
-        text = (root / path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        lines = read_lines(root / path)
+    except SourceError:
         raise SourceError(f"{root / path}: no image list; expected an image name a line") from None
-    return [line for line in map(str.strip, text.splitlines()) if line]
+    return [line for line in map(str.strip, lines) if line]
 
 
 def _note_test_of_2007(release: _Release, found: Mapping[str, str]) -> None:
