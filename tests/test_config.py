@@ -12,16 +12,15 @@ from cv_pipelines.config import (
     ExperimentConfig,
     Inputs,
     Named,
-    Optimizer,
     Sample,
     SourceConfig,
     SplitRule,
-    Train,
     check_options,
     options_model,
     parse,
 )
 from cv_pipelines.errors import ConfigError
+from cv_pipelines.recipe import Optimizer, Train
 
 WHERE = "conf/base/parameters/experiments/mine.yml: mine"
 TRAIN = {"epochs": 3, "batch_size": 8, "optimizer": {"lr": 0.01}}

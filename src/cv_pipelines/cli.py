@@ -16,10 +16,11 @@ HEADER = """\
 # Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
 # `dvc repro tour` brings the tour up to date, `dvc repro NAME` one experiment and what it needs.
 """
-SOURCE_CODE = ["config.py", "data", "pipelines/ingest", "pipelines/prepare", "sources"]
+SOURCE_CODE = ["config.py", "data", "pipelines/ingest", "pipelines/prepare", "sections.py", "sources"]
 # Drawing code is left out: a changed figure must not train a model again.
 EXPERIMENT_CODE = [
-    *("config.py", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
+    *("config.py", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "recipe.py"),
+    *("sections.py", "tasks", "training"),
 ]
 FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
 SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]

@@ -13,6 +13,11 @@ CASES = {
     "loader workers": ("classification", {"workers": 2}),
     "moving average": ("classification", {"ema": 0.9}),
     "early stopping": ("classification", {"early_stopping": 2, "schedule": {"name": "cosine"}}),
+    "plateau": ("classification", {"schedule": {"name": "plateau", "patience": 1, "warmup": 0.2}}),
+    "warm-up": (
+        "classification",
+        {"optimizer": {"name": "muon", "lr": 0.01}, "schedule": {"name": "step", "warmup": 0.2}},
+    ),
     "signals": ("activity", {}),
     "noise in the task": ("autoencoder", {}),
     "two optimisers": ("gan", {}),

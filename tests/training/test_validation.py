@@ -71,6 +71,32 @@ def test_a_right_one_passes():
         (train(lr=0.1), ["train.lr: unknown key", "0.1"]),
         (train(precision="fp8"), ["train.precision", "'32-true'", "'fp8'"]),
         (train(optimizer={"lr": -1.0}), ["train.optimizer.lr", "greater than 0", "-1.0"]),
+        (
+            train(optimizer={"name": "adam", "lr": 0.1, "momentum": 0.9}),
+            ["train.optimizer.momentum: no option of adam", "betas, encoder_lr_scale, eps, lr", "value 0.9"],
+        ),
+        (train(optimizer={"lr": 0.1, "alpha": 0.9}), ["optimizer.alpha: no option of adamw", "value 0.9"]),
+        (
+            train(optimizer={"name": "adan", "lr": 0.1}),
+            ["train.optimizer.name", "'adagrad', 'adam'", "'adan'"],
+        ),
+        (
+            train(optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": True}),
+            ["train.optimizer.nesterov: needs a momentum above 0", "value True"],
+        ),
+        (
+            train(schedule={"name": "cosine", "power": 2.0}),
+            ["train.schedule.power: no option of cosine; allowed are name, warmup", "value 2.0"],
+        ),
+        (
+            train(schedule={"milestones": [0.5]}),
+            ["train.schedule.milestones: no option of one_cycle", "[0.5]"],
+        ),
+        (train(schedule={"name": "step", "milestones": [1.5]}), ["train.schedule.milestones.0", "1.5"]),
+        (
+            train(schedule={"name": "plateau"}, fit_on="train_val", select="last"),
+            ["train", "plateau nothing to watch"],
+        ),
         (train(seeds=[]), ["train.seeds", "at least 1"]),
         (train(fit_on="train_val"), ["train", "leaves nothing to choose on"]),
         ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),
@@ -117,6 +143,19 @@ def test_a_gan_needs_an_embedder():
     with pytest.raises(ConfigError, match="embedder: a GAN needs"):
         check_experiment(WHERE, values(**gan), SOURCES)
     assert check_experiment(WHERE, values(**gan, embedder="digits"), SOURCES).embedder == "digits"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gradient_clip": 1.0}, "train.gradient_clip: not for GANs"),
+        ({"schedule": {"name": "plateau"}}, "train.schedule.name: 'plateau' needs a validation score"),
+    ],
+)
+def test_what_a_gan_cannot_do_is_refused(changes, message):
+    gan = {"task": "gan", "model": {"name": "dcgan"}, "augment": None, "loss": {}, "embedder": "digits"}
+    with pytest.raises(ConfigError, match=message):
+        check_experiment(WHERE, values(**gan, **train(**changes)), SOURCES)
 
 
 def test_the_section_must_be_a_mapping():

@@ -19,7 +19,7 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch.utils.data import DataLoader
 
 from cv_pipelines.config import ExperimentConfig
@@ -31,6 +31,7 @@ from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
+from cv_pipelines.training.assembly import Mode, asked_for
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 
@@ -179,9 +180,9 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
         ValidateLast(),
         EpochLog(title, task.monitor),
     ]
-    callbacks += [EMAWeightAveraging(decay=train.ema)] if train.ema else []
     # With no figure to watch, the mode alone tells the two checkpoint callbacks' states apart.
-    mode = "max" if task.higher_is_better or not validates else "min"
+    mode: Mode = "max" if task.higher_is_better or not validates else "min"
+    callbacks += asked_for(train, monitor, mode)
     if validates and train.early_stopping:
         callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
     callbacks.append(

@@ -73,9 +73,23 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
         )
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
-    if config.task == "gan" and config.train.gradient_clip is not None:
-        raise ConfigError(f"{where}: train.gradient_clip: not for GANs, whose players step by turns")
+    check_train(where, config)
     return config
+
+
+def check_train(where: str, config: ExperimentConfig) -> None:
+    """Check the keys of `train` that do not fit every task.
+
+    Raises:
+        ConfigError: names file, key and value.
+    """
+    train = config.train
+    if config.task != "gan":
+        return
+    if train.gradient_clip is not None:
+        raise ConfigError(f"{where}: train.gradient_clip: not for GANs, whose players step by turns")
+    if train.schedule.name == "plateau":
+        raise ConfigError(f"{where}: train.schedule.name: 'plateau' needs a validation score; a GAN has none")
 
 
 def check_name(where: str, key: str, value: str, known: Iterable[str]) -> None:
