@@ -250,6 +250,8 @@ class ExperimentConfig(Strict):
         task: a key of `cv_pipelines.tasks.TASKS`.
         source: the name of a source.
         model: a key of `cv_pipelines.models.MODELS` and its options.
+        init_weights: a key of `cv_pipelines.models.initialisation.INITIALISERS` and its options; None leaves
+            each layer as PyTorch or the model's paper starts it.
         init_from: an experiment whose checkpoint gives the encoder's first weights.
         tour: whether it belongs to the tour, on embedded data.
         embedder: an experiment whose checkpoint embeds images (GAN scores).
@@ -264,6 +266,7 @@ class ExperimentConfig(Strict):
     task: str
     source: str
     model: Named
+    init_weights: Named | None = None
     init_from: str | None = None
     tour: bool = False
     embedder: str | None = None

@@ -102,6 +102,7 @@ class Train(Strict):
         early_stopping: epochs without a better validation score before stopping; None for never.
         select: which weights are predicted with: of the epoch with the best validation score, or the last.
         fit_on: `train_val` adds the validation split once everything is chosen; then `select` is `last`.
+        l1: factor of the sum of absolute weights, added to the loss (Tibshirani 1996); not norms, biases.
         gradient_clip: largest gradient norm; None for no clipping.
         validate_every: epochs between validations; the last epoch is always validated.
         workers: loader processes; 0 loads in the training process. Never changes a result.
@@ -119,6 +120,7 @@ class Train(Strict):
     early_stopping: Positive | None = None
     select: Literal["best", "last"] = "best"
     fit_on: Literal["train", "train_val"] = "train"
+    l1: AtLeastZero = 0.0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     validate_every: Positive = 1
     workers: Annotated[int, Field(ge=0)] = 0

@@ -13,6 +13,7 @@ CASES = {
     "loader workers": ("classification", {"workers": 2}),
     "moving average": ("classification", {"ema": 0.9}),
     "early stopping": ("classification", {"early_stopping": 2, "schedule": {"name": "cosine"}}),
+    "stochastic depth and L1": ("activity", {"l1": 0.001}, {"stochastic_depth": 0.5, "norm": "group"}),
     "plateau": ("classification", {"schedule": {"name": "plateau", "patience": 1, "warmup": 0.2}}),
     "warm-up": (
         "classification",
@@ -29,8 +30,10 @@ CASES = {
 def test_the_weights_agree_to_the_last_bit(
     case, sources, experiment, interrupted, identical, tmp_path, caplog
 ):
-    task, train = CASES[case]
+    task, train, *options = CASES[case]
     config = experiment(task, train={"epochs": 4, "batch_size": 4, **train})
+    model = config.model.model_copy(update=options[0] if options else {})
+    config = config.model_copy(update={"model": model})
     whole, history = fit(Job("toy", config, sources[task], tmp_path / "whole"))
     job = Job("toy", config, sources[task], tmp_path / "cut")
     interrupted(job, epoch=2)

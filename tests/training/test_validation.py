@@ -44,7 +44,7 @@ def test_a_right_one_passes():
         ({"model": {}}, ["model.name", "Field required"]),
         (
             {"model": {"name": "residual_cnn", "chanels": [4]}},
-            ["model: chanels: unknown key", "[4]", "allowed are blocks, channels, dropout"],
+            ["model: chanels: unknown key", "[4]", "allowed are blocks, channels, dropout, norm"],
         ),
         ({"model": {"name": "residual_cnn", "blocks": "two"}}, ["model: blocks", "'two'", "integer"]),
         ({"model": {"name": "residual_cnn", "blocks": "2"}}, ["model: blocks", "'2'", "integer"]),
@@ -65,7 +65,10 @@ def test_a_right_one_passes():
         ({"augment": {"name": "copy_paste"}}, ["'copy_paste' does not fit task classification", "mixup"]),
         ({"loss": {"gamma": 2.0}}, ["loss: gamma: unknown key", "2.0", "allowed are label_smoothing"]),
         ({"loss": {"label_smoothing": "much"}}, ["loss: label_smoothing", "'much'"]),
-        ({"optimiser": {}}, ["optimiser: unknown key", "augment, cache, embedder, evaluate"]),
+        (
+            {"optimiser": {}},
+            ["optimiser: unknown key", "augment, cache, embedder, evaluate, init_from, init_weights"],
+        ),
         (train(epochs=0), ["train.epochs", "greater than 0", "value 0"]),
         (train(epochs="10"), ["train.epochs", "'10'", "integer"]),
         (train(lr=0.1), ["train.lr: unknown key", "0.1"]),
@@ -97,6 +100,25 @@ def test_a_right_one_passes():
             train(schedule={"name": "plateau"}, fit_on="train_val", select="last"),
             ["train", "plateau nothing to watch"],
         ),
+        ({"init_weights": {"name": "hee"}}, ["init_weights.name", "'hee'", "allowed are he, normal, xavier"]),
+        (
+            {"init_weights": {"name": "normal", "mode": "fan_in"}},
+            ["init_weights: mode: unknown key", "'fan_in'", "allowed are std"],
+        ),
+        ({"init_weights": {"name": "normal", "std": 0.0}}, ["init_weights: std", "greater than 0"]),
+        (
+            {"init_weights": {"name": "he"}, "model": {"name": "efficientnet_lite0"}},
+            ["init_weights.name: 'he'", "efficientnet_lite0 starts as its option `weights` says"],
+        ),
+        (
+            {"model": {"name": "residual_cnn", "norm": "layer"}},
+            ["model: norm", "'batch', 'group' or 'none'", "'layer'"],
+        ),
+        (
+            {"model": {"name": "residual_cnn", "stochastic_depth": 1.0}},
+            ["model: stochastic_depth", "less than 1"],
+        ),
+        (train(l1=-1.0), ["train.l1", "greater than or equal to 0", "-1.0"]),
         (train(seeds=[]), ["train.seeds", "at least 1"]),
         (train(fit_on="train_val"), ["train", "leaves nothing to choose on"]),
         ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),

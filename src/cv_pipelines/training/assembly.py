@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.recipe import Train
+from cv_pipelines.training.callbacks import Lasso
 from cv_pipelines.training.plateau import Plateau
 
 Mode = Literal["max", "min"]
@@ -26,6 +27,8 @@ def asked_for(train: Train, monitor: str | None, mode: Mode) -> list[L.Callback]
         ConfigError: a key needs a validation figure and there is none.
     """
     callbacks: list[L.Callback] = []
+    if train.l1:
+        callbacks.append(Lasso(train.l1))
     if train.ema:
         callbacks.append(EMAWeightAveraging(decay=train.ema))
     if train.schedule.name == "plateau":

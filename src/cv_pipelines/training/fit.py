@@ -29,6 +29,7 @@ from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
+from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import Mode, asked_for
@@ -160,6 +161,8 @@ def make_task(job: Job) -> Task:
     config, data = job.config, job.data
     kind = task_class(config.task)
     model = builder(config.model.name)(data.channels, kind.n_outputs(data), **config.model.options)
+    if config.init_weights is not None:
+        initialise(model, config.init_weights.name, config.init_weights.options)
     if job.init is not None:
         start_encoder(model, job.init)
     if config.train.channels_last:
