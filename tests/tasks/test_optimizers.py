@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from cv_pipelines.models import builder
 from cv_pipelines.recipe import Optimizer, Train
-from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler, parameter_groups
+from cv_pipelines.tasks.optimizers import encoder_layers, make_optimizer, make_scheduler, parameter_groups
 
 
 @pytest.fixture
@@ -184,3 +185,29 @@ def test_the_rate_of_a_plateau_is_left_to_its_falls(model, warmup):
     rule.step(0.5)
     scheduler.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_layers_of_an_encoder_learn_less_the_nearer_they_are_to_the_input():
+    model = builder("residual_cnn")(1, 3, channels=[4, 8], blocks=1)
+    layers = encoder_layers(model)
+    assert {name: layers[f"encoder.{name}"] for name in ("0.weight", "1.bias", "3.body.0.weight")} == {
+        "0.weight": 0,
+        "1.bias": 0,  # the norm belongs to its convolution
+        "3.body.0.weight": 1,
+    }
+    groups = parameter_groups(
+        model, Optimizer(lr=0.1, layer_decay=0.5, encoder_lr_scale=0.8, weight_decay=0.01)
+    )
+    assert settings_of(groups, model.encoder[0].weight) == pytest.approx((0.1 * 0.8 / 8, 0.01))
+    assert settings_of(groups, model.encoder[1].bias) == pytest.approx((0.1 * 0.8 / 8, 0.0))
+    assert settings_of(groups, model.encoder[4].body[0].weight) == pytest.approx((0.1 * 0.8 / 2, 0.01))
+    assert settings_of(groups, model.head[-1].weight) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"), [("efficientnet_lite0", 9), ("pretrained_segmenter", 8), ("unet", 4)]
+)
+def test_every_encoder_has_layers(name, depth):
+    options = {} if name == "unet" else {"weights": "none"}
+    layers = encoder_layers(builder(name)(3, 3, **options))
+    assert sorted(set(layers.values())) == list(range(depth))

@@ -14,6 +14,9 @@ CASES = {
     "moving average": ("classification", {"ema": 0.9}),
     "early stopping": ("classification", {"early_stopping": 2, "schedule": {"name": "cosine"}}),
     "stochastic depth and L1": ("activity", {"l1": 0.001}, {"stochastic_depth": 0.5, "norm": "group"}),
+    "weights averaged at the end": ("classification", {"swa": 0.3}),
+    "accumulation": ("classification", {"accumulate": 2, "gradient_checkpointing": True}),
+    "head first": ("classification", {"head_first": {"epochs": 2}, "freeze": ["encoder.0.*"]}),
     "plateau": ("classification", {"schedule": {"name": "plateau", "patience": 1, "warmup": 0.2}}),
     "warm-up": (
         "classification",

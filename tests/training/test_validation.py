@@ -76,7 +76,11 @@ def test_a_right_one_passes():
         (train(optimizer={"lr": -1.0}), ["train.optimizer.lr", "greater than 0", "-1.0"]),
         (
             train(optimizer={"name": "adam", "lr": 0.1, "momentum": 0.9}),
-            ["train.optimizer.momentum: no option of adam", "betas, encoder_lr_scale, eps, lr", "value 0.9"],
+            [
+                "train.optimizer.momentum: no option of adam",
+                "betas, encoder_lr_scale, eps, layer_decay, lr",
+                "value 0.9",
+            ],
         ),
         (train(optimizer={"lr": 0.1, "alpha": 0.9}), ["optimizer.alpha: no option of adamw", "value 0.9"]),
         (
@@ -117,6 +121,12 @@ def test_a_right_one_passes():
         (
             {"model": {"name": "residual_cnn", "stochastic_depth": 1.0}},
             ["model: stochastic_depth", "less than 1"],
+        ),
+        (train(ema=0.9, swa=0.5), ["train.swa: ema averages the weights already", "value 0.5"]),
+        (train(head_first={"epochs": 1}), ["train.head_first: leaves no epoch of 1 for the second phase"]),
+        (
+            train(matmul_precision="tf32"),
+            ["train.matmul_precision", "'highest', 'high' or 'medium'", "'tf32'"],
         ),
         (train(l1=-1.0), ["train.l1", "greater than or equal to 0", "-1.0"]),
         (train(seeds=[]), ["train.seeds", "at least 1"]),
@@ -171,6 +181,8 @@ def test_a_gan_needs_an_embedder():
     ("changes", "message"),
     [
         ({"gradient_clip": 1.0}, "train.gradient_clip: not for GANs"),
+        ({"accumulate": 2}, "train.accumulate: not for GANs"),
+        ({"head_first": {"epochs": 1}, "epochs": 2}, "train.head_first: not for GANs"),
         ({"schedule": {"name": "plateau"}}, "train.schedule.name: 'plateau' needs a validation score"),
     ],
 )

@@ -39,21 +39,66 @@ def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]
     """Group parameters by learning rate and decay.
 
     Vectors (norms, biases) are not decayed; what lies below a module named `encoder` learns at
-    `lr × encoder_lr_scale`.
+    `lr × encoder_lr_scale`, and with `layer_decay` the less the nearer it is to the input.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    layers = encoder_layers(model)
+    groups: dict[tuple[int | None, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            encoder = "encoder" in name.split(".")
-            groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
+            layer = layers.get(name)
+            if config.layer_decay is None and layer is not None:
+                layer = 0
+            groups.setdefault((layer, parameter.ndim > 1), []).append(parameter)
+    depth = max(layers.values(), default=0) + 1
     return [
         {
             "params": parameters,
-            "lr": config.lr * (config.encoder_lr_scale if encoder else 1.0),
+            "lr": config.lr * _scale(config, layer, depth),
             "weight_decay": config.weight_decay if decayed else 0.0,
         }
-        for (encoder, decayed), parameters in groups.items()
+        for (layer, decayed), parameters in groups.items()
     ]
+
+
+def _scale(config: Optimizer, layer: int | None, depth: int) -> float:
+    if layer is None:
+        return 1.0
+    decay = 1.0 if config.layer_decay is None else config.layer_decay ** (depth - layer)
+    return config.encoder_lr_scale * decay
+
+
+def in_encoder(name: str) -> bool:
+    """Whether a parameter lies below a module named `encoder`."""
+    return "encoder" in name.split(".")
+
+
+def encoder_layers(model: nn.Module) -> dict[str, int]:
+    """Number the layers of a model's encoder from the input, by parameter name.
+
+    A layer is what lies below the first number in its path (`encoder.3`, `encoder.blocks.2`), or a module of
+    its own (`encoder.conv_stem`); one without a matrix (a norm) belongs to the layer before it.
+    """
+    layers: dict[str, int] = {}
+    paths: list[str] = []
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")
+        if not in_encoder(name):
+            continue
+        first = parts.index("encoder") + 1
+        numbered = [i for i in range(first, len(parts)) if parts[i].isdigit()]
+        path = ".".join(parts[: numbered[0] + 1] if numbered else parts[:-1])
+        if not paths or (path not in paths and parameter.ndim > 1):
+            paths.append(path)
+        layers[name] = paths.index(path) if path in paths else len(paths) - 1
+    return layers
+
+
+def phase_steps(config: Train, steps: int) -> tuple[int, int]:
+    """Divide a training's optimiser steps among its two phases; without `head_first` the second has none."""
+    if config.head_first is None:
+        return steps, 0
+    first = steps * config.head_first.epochs // config.epochs
+    return first, steps - first
 
 
 def make_optimizer(model: nn.Module, config: Optimizer) -> TorchOptimizer:

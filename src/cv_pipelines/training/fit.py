@@ -32,7 +32,7 @@ from cv_pipelines.models import builder
 from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
-from cv_pipelines.training.assembly import Mode, asked_for
+from cv_pipelines.training.assembly import Mode, asked_for, float32_products, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 
@@ -115,7 +115,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     history = History(seed)
     trainer = make_trainer(job, task, folder, history, f"{job.experiment} seed {seed}")
     train, val = loaders(job, task, seed, epochs_done(resume))
-    with quiet():
+    with quiet(), float32_products(job.config.train.matmul_precision):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     states, epoch, score = collect(folder, job.config, trainer)
     meta = Meta(
@@ -165,8 +165,7 @@ def make_task(job: Job) -> Task:
         initialise(model, config.init_weights.name, config.init_weights.options)
     if job.init is not None:
         start_encoder(model, job.init)
-    if config.train.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    prepare_model(model, config.train)
     context = Context(config, data, Preprocessing.of(config.inputs, data))
     return kind(model, context, **config.loss)
 
@@ -203,6 +202,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
         max_epochs=train.epochs,
         check_val_every_n_epoch=train.validate_every,
         gradient_clip_val=train.gradient_clip,
+        accumulate_grad_batches=train.accumulate,
         callbacks=callbacks,
         logger=False,
         enable_progress_bar=on_terminal,

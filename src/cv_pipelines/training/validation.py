@@ -106,8 +106,17 @@ def check_train(where: str, config: ExperimentConfig) -> None:
     train = config.train
     if config.task != "gan":
         return
-    if train.gradient_clip is not None:
-        raise ConfigError(f"{where}: train.gradient_clip: not for GANs, whose players step by turns")
+    by_turns = {
+        "accumulate": train.accumulate > 1,
+        "compile": train.compile,
+        "freeze": train.freeze,
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "gradient_clip": train.gradient_clip,
+        "head_first": train.head_first,
+        "optimizer.layer_decay": train.optimizer.layer_decay,
+    }
+    for key in [key for key, given in by_turns.items() if given]:
+        raise ConfigError(f"{where}: train.{key}: not for GANs, whose players step by turns")
     if train.schedule.name == "plateau":
         raise ConfigError(f"{where}: train.schedule.name: 'plateau' needs a validation score; a GAN has none")
 
