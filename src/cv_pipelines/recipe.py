@@ -131,6 +131,8 @@ class Train(Strict):
         compile: let torch.compile make the model's kernels.
         gradient_checkpointing: blocks compute their inside again in the backward pass instead of keeping it.
         device: `auto` takes a GPU where there is one.
+        oom_retries: how often a training that runs out of memory starts again, with half the batch and twice
+            the accumulation.
         seeds: one training each; scores are means over them.
     """
 
@@ -156,6 +158,7 @@ class Train(Strict):
     compile: bool = False
     gradient_checkpointing: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    oom_retries: Annotated[int, Field(ge=0)] = 0
     seeds: list[int] = Field([0], min_length=1)
 
     @model_validator(mode="after")

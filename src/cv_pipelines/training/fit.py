@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import Mode, asked_for, float32_products, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+from cv_pipelines.training.memory import with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +65,23 @@ def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
     Returns:
         A checkpoint a seed, and the history: `seed`, `epoch`, `name`, `value`, a row a figure.
     """
+    result = with_retries(
+        job.config,
+        lambda config: fit_seeds(replace(job, config=config)),
+        job.folder / "halved",
+        fingerprint(job),
+    )
+    shutil.rmtree(job.folder, ignore_errors=True)
+    return result
+
+
+def fit_seeds(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
+    """Train one seed after the other; see `fit`."""
     checkpoints: dict[int, Checkpoint] = {}
     histories = []
     for seed in job.config.train.seeds:
         checkpoints[seed], rows = fit_seed(job, seed)
         histories.append(pd.DataFrame(rows, columns=["seed", "epoch", "name", "value"]))
-    shutil.rmtree(job.folder, ignore_errors=True)
     return checkpoints, pd.concat(histories, ignore_index=True)
 
 
@@ -89,7 +101,7 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
-    for key in ("workers", "device", "seeds"):  # change no result, or name several trainings
+    for key in ("workers", "device", "seeds", "oom_retries"):  # change no result, or name several trainings
         config["train"].pop(key)
     cache = config.pop("cache")
     config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
