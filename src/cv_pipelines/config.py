@@ -238,6 +238,19 @@ class Evaluate(Strict):
     scales: list[Annotated[float, Field(gt=0, le=4)]] = Field([1.0], min_length=1)
 
 
+class Group(Strict):
+    """Experiments that are compared on one page, and make a pipeline of the group's name.
+
+    Attributes:
+        name: of the group.
+        panels: what this experiment is called in which panels of the page: within a panel, experiments differ
+            in one thing.
+    """
+
+    name: str
+    panels: Annotated[dict[str, str], Field(min_length=1)]
+
+
 def _as_list(value: Any) -> Any:
     """Let one entry stand for a list of one, and null for an empty one."""
     return [] if value is None else [value] if isinstance(value, dict) else value
@@ -254,6 +267,7 @@ class ExperimentConfig(Strict):
             each layer as PyTorch or the model's paper starts it.
         init_from: an experiment whose checkpoint gives the encoder's first weights.
         tour: whether it belongs to the tour, on embedded data.
+        group: the comparison it belongs to; None for none.
         embedder: an experiment whose checkpoint embeds images (GAN scores).
         inputs: size, normalisation, number of labels.
         cache: keeps decoded images for training; None decodes them each time.
@@ -269,6 +283,7 @@ class ExperimentConfig(Strict):
     init_weights: Named | None = None
     init_from: str | None = None
     tour: bool = False
+    group: Group | None = None
     embedder: str | None = None
     inputs: Inputs = Inputs()
     cache: Cache | None = None
