@@ -38,6 +38,13 @@ def test_a_panel_has_two_lines_a_run_in_one_colour_and_one_entry_of_the_legend(r
     assert list(figure.data[3].y) == pytest.approx([1.5, 1.6, 1.7])  # the mean over seeds
 
 
+def test_the_first_steps_do_not_flatten_the_scores_that_come_after(run):
+    long = run("long", epochs=8)
+    low, high = panel("x", [long]).layout.yaxis2.range
+    assert 0.6 < low < 0.7  # the score of epoch 2 is 0.7
+    assert 1.2 < high < 1.3
+
+
 def test_many_runs_are_told_apart(run):
     figure = panel("Many", [run(str(i)) for i in range(11)])
     looks = {(t.line.color, t.line.dash) for t in figure.data}

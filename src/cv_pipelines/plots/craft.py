@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from cv_pipelines.plots.document import Link, Section, document, sections_html, table
 from cv_pipelines.plots.meanings import score_meaning
-from cv_pipelines.plots.theme import COLORS, MUTED, no_data, number, plain, styled
+from cv_pipelines.plots.theme import COLORS, MUTED, finite, no_data, number, plain, styled
 
 DASHES = ("solid", "dash", "dot")
 
@@ -87,7 +87,7 @@ def panel(heading: str, runs: Sequence[Run]) -> go.Figure:
             )
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(type="log", exponentformat="power", dtick=1, col=1)
-    figure.update_yaxes(tickformat="~g", col=2)
+    figure.update_yaxes(tickformat="~g", range=_settled([_curve(r.history, score)[1] for r in runs]), col=2)
     styled(figure, heading, 460)
     below = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.2, "yanchor": "top"}
     return figure.update_layout(legend=below, hovermode="x unified", margin_t=90)
@@ -96,6 +96,15 @@ def panel(heading: str, runs: Sequence[Run]) -> go.Figure:
 def _curve(history: pd.DataFrame, name: str) -> tuple[list[int], list[float | None]]:
     rows = history[history["name"] == name].groupby("epoch")["value"].mean()
     return [int(epoch) for epoch in rows.index], [float(v) if math.isfinite(v) else None for v in rows]
+
+
+def _settled(curves: Sequence[Sequence[float | None]]) -> list[float] | None:
+    """Return the range of what comes after the first quarter: the first steps would flatten all the rest."""
+    later = finite([value for curve in curves for value in curve[len(curve) // 4 :]])
+    if not later:
+        return None
+    margin = 0.05 * (max(later) - min(later)) or 0.01
+    return [min(later) - margin, max(later) + margin]
 
 
 def _words(name: str) -> str:

@@ -9,7 +9,7 @@ from cv_pipelines.pipelines.compare.nodes import compare
 
 def create_pipeline(group: str, experiments: list[str]) -> Pipeline:
     """Histories and scores of a group's experiments to one page."""
-    inputs = {}
+    inputs: dict[str, str] = {}
     for name in experiments:
         inputs |= {f"{name}__{kind}": f"{name}.{kind}" for kind in ("history", "metrics")}
         inputs[f"{name}__parameters"] = f"params:{name}"
