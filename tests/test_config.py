@@ -12,16 +12,15 @@ from cv_pipelines.config import (
     ExperimentConfig,
     Inputs,
     Named,
-    Optimizer,
     Sample,
     SourceConfig,
     SplitRule,
-    Train,
     check_options,
     options_model,
     parse,
 )
 from cv_pipelines.errors import ConfigError
+from cv_pipelines.recipe import Optimizer, Train
 
 WHERE = "conf/base/parameters/experiments/mine.yml: mine"
 TRAIN = {"epochs": 3, "batch_size": 8, "optimizer": {"lr": 0.01}}
@@ -79,7 +78,7 @@ def test_an_unknown_key_names_file_key_value_and_what_is_allowed():
     text = message(ExperimentConfig, EXPERIMENT | {"modle": {"name": "unet"}})
     assert text.startswith(f"{WHERE}: modle: unknown key (value {{'name': 'unet'}}); allowed are ")
     assert (
-        "augment, cache, embedder, evaluate, init_from, inputs, loss, model, source, task, tour, train"
+        "augment, cache, embedder, evaluate, init_from, init_weights, inputs, loss, model, source, task, tour"
         in text
     )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.experiments import Experiment, file_of, find_experiments, find_sources
+from cv_pipelines.experiments import Experiment, file_of, find_experiments, find_sources, groups_of
 
 
 @pytest.fixture
@@ -38,6 +38,12 @@ def test_an_experiment_is_what_its_file_says(conf):
     assert found["b"] == Experiment("b", "classification", "digits", "a", None, True)
     assert found["a"].needs == []
     assert found["b"].needs == ["a"]
+
+
+def test_a_group_has_the_experiments_that_name_it(conf):
+    group = "task: t, source: s, group: {name: many, panels: {A: a}}"
+    root = conf(f"{BASE}/many", f"b: {{{group}}}\na: {{{group}}}\nc: {{task: t, source: s}}")
+    assert groups_of(find_experiments(root)) == {"many": ["a", "b"]}
 
 
 def test_a_gan_needs_its_embedder_and_its_start(conf):

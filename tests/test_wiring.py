@@ -11,7 +11,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import CatalogConfigResolver, DataCatalog
 
 from cv_pipelines import settings
-from cv_pipelines.experiments import file_of, find_experiments, find_sources
+from cv_pipelines.experiments import file_of, find_experiments, find_sources, groups_of
 from cv_pipelines.pipeline_registry import register_pipelines
 from cv_pipelines.tasks import TASKS
 from cv_pipelines.training.validation import check_experiment, check_source
@@ -22,6 +22,7 @@ ENVIRONMENTS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 PIPELINES = register_pipelines()
 EXPERIMENTS = find_experiments(CONF)
 SOURCES = find_sources(CONF)
+GROUPS = groups_of(EXPERIMENTS)
 NODES = PIPELINES["everything"].nodes
 TAGS = {
     "read_source": {"ingest"},
@@ -35,6 +36,7 @@ TAGS = {
     "score": {"evaluate"},
     "coco_files": {"evaluate"},
     "draw_report": {"report"},
+    "compare": {"report"},
 }
 LAYERS = {
     "02_intermediate": "intermediate",
@@ -74,7 +76,14 @@ def test_environments_are_there():
 
 def test_each_experiment_source_and_task_is_a_pipeline():
     tour = {experiment.task for experiment in EXPERIMENTS.values() if experiment.tour}
-    wanted = {"__default__", "everything", *EXPERIMENTS, *tour, *(f"data_{name}" for name in SOURCES)}
+    wanted = {
+        "__default__",
+        "everything",
+        *EXPERIMENTS,
+        *GROUPS,
+        *tour,
+        *(f"data_{name}" for name in SOURCES),
+    }
     assert set(PIPELINES) == wanted
     assert all(pipeline.nodes for pipeline in PIPELINES.values())
 
@@ -105,6 +114,16 @@ def test_a_group_holds_the_tour_experiments_of_its_task():
         assert trained - members <= {needed for name in members for needed in EXPERIMENTS[name].needs}
 
 
+def test_a_comparison_reads_what_its_members_left():
+    assert "training_craft" in GROUPS
+    for group, members in GROUPS.items():
+        trained = {node.namespace for node in PIPELINES[group].nodes if "train" in node.tags}
+        assert trained >= set(members)
+        node = next(node for node in PIPELINES[group].nodes if node.namespace == group)
+        assert {f"{name}.{kind}" for name in members for kind in ("history", "metrics")} <= set(node.inputs)
+        assert node.outputs == [f"{group}.comparison"]
+
+
 def test_a_start_from_another_experiment_is_an_edge():
     starts = [(name, e.init_from) for name, e in EXPERIMENTS.items() if e.init_from]
     assert starts
@@ -124,7 +143,7 @@ def test_an_embedder_is_an_edge_to_the_prediction():
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
 def test_a_node_is_named_namespaced_and_tagged_with_its_stage(node):
-    assert node.namespace in {*EXPERIMENTS, *SOURCES}
+    assert node.namespace in {*EXPERIMENTS, *SOURCES, *GROUPS}
     assert node.name.split(".") == [node.namespace, node.short_name.replace(" ", "_").lower()]
     assert node.tags == TAGS[node.name.split(".")[1]]
     assert node.func.__doc__, "kedro-viz shows it"
@@ -179,8 +198,9 @@ def test_files_are_named_after_what_they_declare():
     for name in {*EXPERIMENTS, *SOURCES}:
         path = file_of(CONF, name)
         if path.parts[-4] == "base":
-            assert path.stem == name
-            assert list(yaml.safe_load(path.read_text(encoding="utf8"))) == [name]
+            # a file holds what it is named after: one section, or the members of a group
+            named = GROUPS.get(path.stem, [path.stem])
+            assert sorted(yaml.safe_load(path.read_text(encoding="utf8"))) == sorted(named)
 
 
 def test_raw_data_are_only_read_and_samples_are_drawn_in_the_project():
@@ -205,7 +225,7 @@ def test_every_catalog_pattern_is_used_and_has_a_layer():
     patterns = configured("base", "catalog")
     used = {name.split(".")[1] for name in datasets(PIPELINES["everything"])}
     for pattern, values in patterns.items():
-        assert re.fullmatch(r"\{(source|experiment)\}\.\w+", pattern)
+        assert re.fullmatch(r"\{(source|experiment|group)\}\.\w+", pattern)
         assert pattern.split(".")[1] in used, f"{pattern} is made or read by no node"
         assert values["metadata"]["kedro-viz"]["layer"] in LAYERS.values()
         assert not values.get("versioned"), "versions are DVC's and MLflow's work"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -12,14 +13,18 @@ from kedro.framework.startup import ProjectMetadata
 
 from cv_pipelines.io.page import write_text
 
+if TYPE_CHECKING:
+    from cv_pipelines.training.fit import Job
+
 HEADER = """\
 # Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
 # `dvc repro tour` brings the tour up to date, `dvc repro NAME` one experiment and what it needs.
 """
-SOURCE_CODE = ["config.py", "data", "pipelines/ingest", "pipelines/prepare", "sources"]
+SOURCE_CODE = ["config.py", "data", "pipelines/ingest", "pipelines/prepare", "sections.py", "sources"]
 # Drawing code is left out: a changed figure must not train a model again.
 EXPERIMENT_CODE = [
-    *("config.py", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
+    *("config.py", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "recipe.py"),
+    *("sections.py", "tasks", "training"),
 ]
 FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
 SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]
@@ -158,8 +163,96 @@ def augment_gallery(
     click.echo(f"Gallery: {out}")
 
 
+@cv.command(name="find-lr")
+@click.argument("experiment")
+@click.option("--low", type=float, default=1e-6, show_default=True, help="First rate.")
+@click.option("--high", type=float, default=1.0, show_default=True, help="Last rate.")
+@click.option("--steps", type=int, default=100, show_default=True, help="Batches.")
+@click.pass_obj
+def find_lr(metadata: ProjectMetadata, experiment: str, low: float, high: float, steps: int) -> None:
+    """Raise the learning rate of EXPERIMENT step by step, and say where its loss falls most steeply."""
+    from cv_pipelines.plots.craft import rates_page
+    from cv_pipelines.training.finders import find_rate
+
+    found = find_rate(job_of(metadata, experiment), low, high, steps)
+    page = reports_of(metadata, experiment) / "learning_rates.html"
+    write_text(page, rates_page(experiment, found.rates, found.losses, found.suggestion))
+    click.echo(f"Learning rate: {found.suggestion:.2g}" if found.suggestion else "The loss never falls.")
+    click.echo(f"Curve: {page}")
+
+
+@cv.command(name="find-batch-size")
+@click.argument("experiment")
+@click.option("--first", type=int, default=2, show_default=True, help="Size that is tried first.")
+@click.pass_obj
+def find_batch_size(metadata: ProjectMetadata, experiment: str, first: int) -> None:
+    """Double the batch of EXPERIMENT until memory or data run out."""
+    from cv_pipelines.training import finders
+
+    size = finders.find_batch_size(job_of(metadata, experiment), first)
+    click.echo(f"Largest batch that went through: {size}" if size else f"Not even {first} samples fit.")
+
+
+@cv.command()
+@click.argument("experiment")
+@click.option("--steps", type=int, default=20, show_default=True, help="Batches that are measured.")
+@click.pass_obj
+def profile(metadata: ProjectMetadata, experiment: str, steps: int) -> None:
+    """Say where the time of a training of EXPERIMENT goes."""
+    from cv_pipelines.training import finders
+
+    trace = reports_of(metadata, experiment) / "trace.json"
+    speed, table = finders.profile(job_of(metadata, experiment), trace, steps)
+    click.echo(f"{table}\n{speed:.0f} samples a second\nTrace: {trace} (for ui.perfetto.dev)")
+
+
+@cv.command()
+@click.argument("experiment")
+@click.option("--steps", type=int, default=200, show_default=True)
+@click.pass_obj
+def overfit(metadata: ProjectMetadata, experiment: str, steps: int) -> None:
+    """Train EXPERIMENT on one batch alone: a sound model learns it by heart."""
+    from cv_pipelines.training import finders
+
+    losses = finders.overfit(job_of(metadata, experiment), steps)
+    for step in sorted({*range(0, steps, max(steps // 10, 1)), steps - 1}):
+        click.echo(f"step {step:>5}: loss {losses[step]:.4f}")
+
+
+def reports_of(metadata: ProjectMetadata, experiment: str) -> Path:
+    """Return the folder of an experiment's reports."""
+    return Path(metadata.project_path) / "data/08_reporting" / experiment
+
+
+def job_of(metadata: ProjectMetadata, experiment: str) -> Job:
+    """Gather an experiment, its source as it lies in the data folder, and what it starts from.
+
+    Raises:
+        click.ClickException: the parameters are wrong, or something was not made yet.
+    """
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.experiments import find_sources
+    from cv_pipelines.pipelines.source_data import stored_source
+    from cv_pipelines.training.checkpoints import load_checkpoints
+    from cv_pipelines.training.fit import Job
+    from cv_pipelines.training.validation import check_experiment
+
+    project = Path(metadata.project_path)
+    try:
+        values = source_parameters(project, experiment)
+        config = check_experiment(experiment, values, find_sources(project / "conf"))
+        data = stored_source(project, config.source, source_parameters(project, config.source))
+        prepared = project / "data/05_model_input" / config.source / "statistics.json"
+        data = replace(data, statistics=json.loads(prepared.read_text(encoding="utf8")))
+        models = project / "data/06_models"
+        start = load_checkpoints(models / config.init_from / "checkpoint") if config.init_from else {}
+        return Job(experiment, config, data, models / experiment / "work", next(iter(start.values()), None))
+    except CvPipelinesError as error:
+        raise click.ClickException(f"{experiment}: {error}") from None
+
+
 def source_parameters(project: Path, source: str) -> dict[str, Any]:
-    """Return the resolved section of a source.
+    """Return the resolved section of a source or of an experiment.
 
     Raises:
         click.ClickException: no parameters file declares it.
@@ -170,7 +263,7 @@ def source_parameters(project: Path, source: str) -> dict[str, Any]:
     loader = CONFIG_LOADER_CLASS(conf_source=str(project / "conf"), **options)
     found: dict[str, Any] | None = loader["parameters"].get(source)
     if found is None:
-        raise click.ClickException(f"no source {source!r} in conf/base/parameters/sources")
+        raise click.ClickException(f"no section {source!r} in conf/base/parameters")
     return found
 
 

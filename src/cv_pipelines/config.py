@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -20,21 +20,13 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
-    model_validator,
 )
 
 from cv_pipelines.errors import ConfigError
+from cv_pipelines.recipe import Train
+from cv_pipelines.sections import AtMost, Positive, Share, Strict
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-AtMost = Annotated[float, Field(ge=0, le=1)] | None
-
-
-class Strict(BaseModel):
-    """A section of a parameters file: no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Named(BaseModel):
@@ -102,7 +94,7 @@ class Archive(Strict):
     """
 
     file: Annotated[str, AfterValidator(_plain_name)]
-    urls: list[str] = []
+    urls: list[str] = Field(default_factory=list)
     size: Positive | None = None
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -228,80 +220,6 @@ class Cache(Strict):
     gigabytes: Annotated[float, Field(gt=0)] = 50.0
 
 
-class Optimizer(Strict):
-    """The step rule.
-
-    Attributes:
-        lr: peak learning rate.
-        weight_decay: decoupled for adamw; never on norms and biases.
-        momentum: of sgd (Nesterov).
-        betas: of adam and adamw.
-        encoder_lr_scale: factor on `lr` for the parameters of `model.encoder`.
-    """
-
-    name: Literal["sgd", "adam", "adamw"] = "adamw"
-    lr: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.9, 0.999]
-    encoder_lr_scale: Annotated[float, Field(gt=0)] = 1.0
-
-
-class Schedule(Strict):
-    """The learning rate over the run, stepped every batch.
-
-    Attributes:
-        name: `one_cycle` (Smith & Topin 2018) rises then falls to zero by a cosine; `cosine` only falls;
-            `constant` stays.
-        warmup: share of all steps spent rising (one_cycle), 0 to 1.
-    """
-
-    name: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
-    warmup: Share = 0.3
-
-
-class Train(Strict):
-    """How the model is fitted.
-
-    Attributes:
-        epochs: passes over the train split.
-        batch_size: samples a step.
-        precision: Lightning's name; `bf16-mixed` is fast on GPUs and on CPUs with AMX.
-        ema: decay of an exponential moving average of the weights; None for none.
-        early_stopping: epochs without a better validation score before stopping; None for never.
-        select: which weights are predicted with: of the epoch with the best validation score, or the last.
-        fit_on: `train_val` adds the validation split once everything is chosen; then `select` is `last`.
-        gradient_clip: largest gradient norm; None for no clipping.
-        validate_every: epochs between validations; the last epoch is always validated.
-        workers: loader processes; 0 loads in the training process. Never changes a result.
-        channels_last: memory format of image batches and weights.
-        device: `auto` takes a GPU where there is one.
-        seeds: one training each; scores are means over them.
-    """
-
-    epochs: Positive
-    batch_size: Positive
-    optimizer: Optimizer
-    schedule: Schedule = Schedule()
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    ema: Share | None = None
-    early_stopping: Positive | None = None
-    select: Literal["best", "last"] = "best"
-    fit_on: Literal["train", "train_val"] = "train"
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    validate_every: Positive = 1
-    workers: Annotated[int, Field(ge=0)] = 0
-    channels_last: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
-
-    @model_validator(mode="after")
-    def _needs_validation(self) -> Self:
-        if self.fit_on == "train_val" and (self.select == "best" or self.early_stopping):
-            raise ValueError("fit_on train_val leaves nothing to choose on: select last, no early_stopping")
-        return self
-
-
 class Evaluate(Strict):
     """What is scored.
 
@@ -317,7 +235,20 @@ class Evaluate(Strict):
     protocol: Literal["standard", "coco", "voc"] = "standard"
     batch_size: Positive | None = None
     flip: bool = False
-    scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
+    scales: list[Annotated[float, Field(gt=0, le=4)]] = Field([1.0], min_length=1)
+
+
+class Group(Strict):
+    """Experiments that are compared on one page, and make a pipeline of the group's name.
+
+    Attributes:
+        name: of the group.
+        panels: what this experiment is called in which panels of the page: within a panel, experiments differ
+            in one thing.
+    """
+
+    name: str
+    panels: Annotated[dict[str, str], Field(min_length=1)]
 
 
 def _as_list(value: Any) -> Any:
@@ -332,8 +263,11 @@ class ExperimentConfig(Strict):
         task: a key of `cv_pipelines.tasks.TASKS`.
         source: the name of a source.
         model: a key of `cv_pipelines.models.MODELS` and its options.
+        init_weights: a key of `cv_pipelines.models.initialisation.INITIALISERS` and its options; None leaves
+            each layer as PyTorch or the model's paper starts it.
         init_from: an experiment whose checkpoint gives the encoder's first weights.
         tour: whether it belongs to the tour, on embedded data.
+        group: the comparison it belongs to; None for none.
         embedder: an experiment whose checkpoint embeds images (GAN scores).
         inputs: size, normalisation, number of labels.
         cache: keeps decoded images for training; None decodes them each time.
@@ -346,13 +280,15 @@ class ExperimentConfig(Strict):
     task: str
     source: str
     model: Named
+    init_weights: Named | None = None
     init_from: str | None = None
     tour: bool = False
+    group: Group | None = None
     embedder: str | None = None
     inputs: Inputs = Inputs()
     cache: Cache | None = None
-    augment: Annotated[list[Named], BeforeValidator(_as_list)] = []
-    loss: dict[str, Any] = {}
+    augment: Annotated[list[Named], BeforeValidator(_as_list)] = Field(default_factory=list)
+    loss: dict[str, Any] = Field(default_factory=dict)
     train: Train
     evaluate: Evaluate = Evaluate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Experiment:
     init_from: str | None
     embedder: str | None
     tour: bool
+    group: str | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -49,6 +51,7 @@ def find_experiments(conf: Path) -> dict[str, Experiment]:
             values.get("init_from"),
             values.get("embedder"),
             bool(values.get("tour", False)),
+            (values.get("group") or {}).get("name"),
         )
     for experiment in found.values():
         for needed in experiment.needs:
@@ -58,6 +61,12 @@ def find_experiments(conf: Path) -> dict[str, Experiment]:
                 )
         _check_circle(experiment.name, found)
     return dict(sorted(found.items()))
+
+
+def groups_of(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
+    """Return the members of each group, in order of name."""
+    names = sorted({e.group for e in experiments.values() if e.group})
+    return {group: [name for name, e in experiments.items() if e.group == group] for group in names}
 
 
 def _check_circle(name: str, found: dict[str, Experiment], above: tuple[str, ...] = ()) -> None:
@@ -80,12 +89,19 @@ def file_of(conf: Path, name: str) -> Path | None:
     return known[name][0] if name in known else None
 
 
+@cache
+def _parsed(path: Path, modified: int) -> Any:
+    """Read a YAML file once for as long as it does not change: a run asks for each of its names."""
+    del modified
+    return yaml.safe_load(path.read_text(encoding="utf8")) or {}
+
+
 def _sections(conf: Path, kind: str) -> dict[str, tuple[Path, dict[str, Any]]]:
     sections: dict[str, tuple[Path, dict[str, Any]]] = {}
     for environment in ENVIRONMENTS:
         for path in sorted((conf / environment / "parameters" / kind).glob("*.yml")):
             try:
-                content = yaml.safe_load(path.read_text(encoding="utf8")) or {}
+                content = _parsed(path, path.stat().st_mtime_ns)
             except yaml.YAMLError as error:
                 raise ConfigError(f"{path}: not YAML: {error}") from None
             if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):

@@ -1,7 +1,8 @@
 """The map of the system: sources × data stages + experiments × model stages.
 
 An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
-checkpoint it starts from. A task's pipeline runs that task's experiments of the tour.
+checkpoint it starts from. A task's pipeline runs that task's experiments of the tour; a group's pipeline
+runs the experiments that name it, and draws their curves together.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 from kedro.pipeline import Pipeline
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.experiments import Experiment, find_experiments, find_sources
+from cv_pipelines.experiments import Experiment, find_experiments, find_sources, groups_of
+from cv_pipelines.pipelines.compare import pipeline as compare
 from cv_pipelines.pipelines.evaluate import pipeline as evaluate
 from cv_pipelines.pipelines.ingest import pipeline as ingest
 from cv_pipelines.pipelines.prepare import pipeline as prepare
@@ -54,9 +56,12 @@ def check_names(experiments: dict[str, Experiment], sources: list[str]) -> None:
     """
     taken = {"__default__", "everything", *sources, *(e.task for e in experiments.values())}
     taken |= {f"data_{name}" for name in sources}
+    taken |= groups_of(experiments).keys()
     twice = sorted(taken & experiments.keys())
     if twice:
-        raise ConfigError(f"{', '.join(twice)}: an experiment may not be named like a task or a source")
+        raise ConfigError(
+            f"{', '.join(twice)}: an experiment may not be named like a task, a source or a group"
+        )
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -67,14 +72,19 @@ def register_pipelines() -> dict[str, Pipeline]:
     sources = {f"data_{name}": data_pipeline(name) for name in known}
     tour = [name for name, experiment in experiments.items() if experiment.tour]
     tasks = sorted({experiments[name].task for name in tour})
+    compared = {
+        group: sum((single[name] for name in names), compare.create_pipeline(group, names))
+        for group, names in groups_of(experiments).items()
+    }
     groups = {
         task: sum((single[name] for name in tour if experiments[name].task == task), Pipeline([]))
         for task in tasks
     }
     return {
         "__default__": sum((single[name] for name in tour), Pipeline([])),
-        "everything": sum(single.values(), sum(sources.values(), Pipeline([]))),
+        "everything": sum([*single.values(), *compared.values()], sum(sources.values(), Pipeline([]))),
         **groups,
+        **compared,
         **single,
         **sources,
     }

@@ -13,6 +13,15 @@ CASES = {
     "loader workers": ("classification", {"workers": 2}),
     "moving average": ("classification", {"ema": 0.9}),
     "early stopping": ("classification", {"early_stopping": 2, "schedule": {"name": "cosine"}}),
+    "stochastic depth and L1": ("activity", {"l1": 0.001}, {"stochastic_depth": 0.5, "norm": "group"}),
+    "weights averaged at the end": ("classification", {"swa": 0.3}),
+    "accumulation": ("classification", {"accumulate": 2, "gradient_checkpointing": True}),
+    "head first": ("classification", {"head_first": {"epochs": 2}, "freeze": ["encoder.0.*"]}),
+    "plateau": ("classification", {"schedule": {"name": "plateau", "patience": 1, "warmup": 0.2}}),
+    "warm-up": (
+        "classification",
+        {"optimizer": {"name": "muon", "lr": 0.01}, "schedule": {"name": "step", "warmup": 0.2}},
+    ),
     "signals": ("activity", {}),
     "noise in the task": ("autoencoder", {}),
     "two optimisers": ("gan", {}),
@@ -24,8 +33,10 @@ CASES = {
 def test_the_weights_agree_to_the_last_bit(
     case, sources, experiment, interrupted, identical, tmp_path, caplog
 ):
-    task, train = CASES[case]
+    task, train, *options = CASES[case]
     config = experiment(task, train={"epochs": 4, "batch_size": 4, **train})
+    model = config.model.model_copy(update=options[0] if options else {})
+    config = config.model_copy(update={"model": model})
     whole, history = fit(Job("toy", config, sources[task], tmp_path / "whole"))
     job = Job("toy", config, sources[task], tmp_path / "cut")
     interrupted(job, epoch=2)

@@ -44,7 +44,7 @@ def test_a_right_one_passes():
         ({"model": {}}, ["model.name", "Field required"]),
         (
             {"model": {"name": "residual_cnn", "chanels": [4]}},
-            ["model: chanels: unknown key", "[4]", "allowed are blocks, channels, dropout"],
+            ["model: chanels: unknown key", "[4]", "allowed are blocks, channels, dropout, norm"],
         ),
         ({"model": {"name": "residual_cnn", "blocks": "two"}}, ["model: blocks", "'two'", "integer"]),
         ({"model": {"name": "residual_cnn", "blocks": "2"}}, ["model: blocks", "'2'", "integer"]),
@@ -65,12 +65,70 @@ def test_a_right_one_passes():
         ({"augment": {"name": "copy_paste"}}, ["'copy_paste' does not fit task classification", "mixup"]),
         ({"loss": {"gamma": 2.0}}, ["loss: gamma: unknown key", "2.0", "allowed are label_smoothing"]),
         ({"loss": {"label_smoothing": "much"}}, ["loss: label_smoothing", "'much'"]),
-        ({"optimiser": {}}, ["optimiser: unknown key", "augment, cache, embedder, evaluate"]),
+        (
+            {"optimiser": {}},
+            ["optimiser: unknown key", "augment, cache, embedder, evaluate, init_from, init_weights"],
+        ),
         (train(epochs=0), ["train.epochs", "greater than 0", "value 0"]),
         (train(epochs="10"), ["train.epochs", "'10'", "integer"]),
         (train(lr=0.1), ["train.lr: unknown key", "0.1"]),
         (train(precision="fp8"), ["train.precision", "'32-true'", "'fp8'"]),
         (train(optimizer={"lr": -1.0}), ["train.optimizer.lr", "greater than 0", "-1.0"]),
+        (
+            train(optimizer={"name": "adam", "lr": 0.1, "momentum": 0.9}),
+            [
+                "train.optimizer.momentum: no option of adam",
+                "betas, encoder_lr_scale, eps, layer_decay, lr",
+                "value 0.9",
+            ],
+        ),
+        (train(optimizer={"lr": 0.1, "alpha": 0.9}), ["optimizer.alpha: no option of adamw", "value 0.9"]),
+        (
+            train(optimizer={"name": "adan", "lr": 0.1}),
+            ["train.optimizer.name", "'adagrad', 'adam'", "'adan'"],
+        ),
+        (
+            train(optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": True}),
+            ["train.optimizer.nesterov: needs a momentum above 0", "value True"],
+        ),
+        (
+            train(schedule={"name": "cosine", "power": 2.0}),
+            ["train.schedule.power: no option of cosine; allowed are name, warmup", "value 2.0"],
+        ),
+        (
+            train(schedule={"milestones": [0.5]}),
+            ["train.schedule.milestones: no option of one_cycle", "[0.5]"],
+        ),
+        (train(schedule={"name": "step", "milestones": [1.5]}), ["train.schedule.milestones.0", "1.5"]),
+        (
+            train(schedule={"name": "plateau"}, fit_on="train_val", select="last"),
+            ["train", "plateau nothing to watch"],
+        ),
+        ({"init_weights": {"name": "hee"}}, ["init_weights.name", "'hee'", "allowed are he, normal, xavier"]),
+        (
+            {"init_weights": {"name": "normal", "mode": "fan_in"}},
+            ["init_weights: mode: unknown key", "'fan_in'", "allowed are std"],
+        ),
+        ({"init_weights": {"name": "normal", "std": 0.0}}, ["init_weights: std", "greater than 0"]),
+        (
+            {"init_weights": {"name": "he"}, "model": {"name": "efficientnet_lite0"}},
+            ["init_weights.name: 'he'", "efficientnet_lite0 starts as its option `weights` says"],
+        ),
+        (
+            {"model": {"name": "residual_cnn", "norm": "layer"}},
+            ["model: norm", "'batch', 'group' or 'none'", "'layer'"],
+        ),
+        (
+            {"model": {"name": "residual_cnn", "stochastic_depth": 1.0}},
+            ["model: stochastic_depth", "less than 1"],
+        ),
+        (train(ema=0.9, swa=0.5), ["train.swa: ema averages the weights already", "value 0.5"]),
+        (train(head_first={"epochs": 1}), ["train.head_first: leaves no epoch of 1 for the second phase"]),
+        (
+            train(matmul_precision="tf32"),
+            ["train.matmul_precision", "'highest', 'high' or 'medium'", "'tf32'"],
+        ),
+        (train(l1=-1.0), ["train.l1", "greater than or equal to 0", "-1.0"]),
         (train(seeds=[]), ["train.seeds", "at least 1"]),
         (train(fit_on="train_val"), ["train", "leaves nothing to choose on"]),
         ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),
@@ -117,6 +175,21 @@ def test_a_gan_needs_an_embedder():
     with pytest.raises(ConfigError, match="embedder: a GAN needs"):
         check_experiment(WHERE, values(**gan), SOURCES)
     assert check_experiment(WHERE, values(**gan, embedder="digits"), SOURCES).embedder == "digits"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gradient_clip": 1.0}, "train.gradient_clip: not for GANs"),
+        ({"accumulate": 2}, "train.accumulate: not for GANs"),
+        ({"head_first": {"epochs": 1}, "epochs": 2}, "train.head_first: not for GANs"),
+        ({"schedule": {"name": "plateau"}}, "train.schedule.name: 'plateau' needs a validation score"),
+    ],
+)
+def test_what_a_gan_cannot_do_is_refused(changes, message):
+    gan = {"task": "gan", "model": {"name": "dcgan"}, "augment": None, "loss": {}, "embedder": "digits"}
+    with pytest.raises(ConfigError, match=message):
+        check_experiment(WHERE, values(**gan, **train(**changes)), SOURCES)
 
 
 def test_the_section_must_be_a_mapping():

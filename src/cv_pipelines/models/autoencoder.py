@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from cv_pipelines.models.normalisation import Norm, norm_layer
 from cv_pipelines.models.residual import ResidualEncoder
 
 
@@ -15,16 +16,16 @@ class ConvAutoencoder(nn.Module):
     The decoder is kept weak (one convolution a resolution), so that what is learnt is learnt by the encoder.
     """
 
-    def __init__(self, in_channels: int, channels: Sequence[int], blocks: int, code: int) -> None:
+    def __init__(self, in_channels: int, channels: Sequence[int], blocks: int, code: int, norm: Norm) -> None:
         super().__init__()
-        self.encoder = ResidualEncoder(in_channels, channels, [blocks] * len(channels))
+        self.encoder = ResidualEncoder(in_channels, channels, [blocks] * len(channels), norm)
         self.code = nn.Conv2d(channels[-1], code, 1)
         layers: list[nn.Module] = [nn.Conv2d(code, channels[-1], 1), nn.ReLU(inplace=True)]
         for wide, narrow in zip(channels[::-1], channels[-2::-1], strict=False):
             layers += [
                 nn.Upsample(scale_factor=2, mode="bilinear"),
-                nn.Conv2d(wide, narrow, 3, padding=1, bias=False),
-                nn.BatchNorm2d(narrow),
+                nn.Conv2d(wide, narrow, 3, padding=1, bias=norm == "none"),
+                norm_layer(norm, narrow),
                 nn.ReLU(inplace=True),
             ]
         self.decoder = nn.Sequential(*layers, nn.Conv2d(channels[0], in_channels, 3, padding=1))
@@ -42,6 +43,7 @@ def build(
     channels: Sequence[int] = (32, 64, 128),
     blocks: int = 2,
     code: int = 16,
+    norm: Norm = "batch",
 ) -> ConvAutoencoder:
     """Build the network.
 
@@ -51,6 +53,7 @@ def build(
         channels: width of each encoder stage.
         blocks: residual blocks a stage.
         code: channels of the code.
+        norm: after each 3×3 convolution: `batch`, `group` or `none`.
     """
     del n_outputs
-    return ConvAutoencoder(in_channels, channels, blocks, code)
+    return ConvAutoencoder(in_channels, channels, blocks, code, norm)

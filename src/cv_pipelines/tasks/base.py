@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from cv_pipelines.config import Evaluate, ExperimentConfig
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
-from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler
+from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler, phase_steps
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ class Task(L.LightningModule):
         """Build optimiser and schedule as the parameters file says."""
         train = self.context.config.train
         optimizer = make_optimizer(self.model, train.optimizer)
-        scheduler = make_scheduler(optimizer, train, int(self.trainer.estimated_stepping_batches))
+        steps, _ = phase_steps(train, int(self.trainer.estimated_stepping_batches))
+        scheduler = make_scheduler(optimizer, train, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

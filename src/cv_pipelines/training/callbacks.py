@@ -94,6 +94,29 @@ class FiniteGuard(L.Callback):
             )
 
 
+class Lasso(L.Callback):
+    """Adds the gradient of an L1 penalty on the weights: what matters little becomes next to nothing.
+
+    Vectors (norms, biases) are left out, as they are of weight decay.
+
+    Args:
+        factor: of the sum of absolute weights.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Add factor × sign(w), once a step however many batches it gathers, before any clipping."""
+        del trainer, pl_module
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None and weight.ndim > 1:
+                    weight.grad.add_(weight.detach().sign(), alpha=self.factor)
+
+
 class ValidateLast(L.Callback):
     """Validates after the last epoch, which is often the best, also where `validate_every` passes it over."""
 

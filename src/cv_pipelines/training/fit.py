@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch.utils.data import DataLoader
 
 from cv_pipelines.config import ExperimentConfig
@@ -30,10 +30,13 @@ from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
+from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
+from cv_pipelines.training.assembly import Mode, asked_for, float32_products, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+from cv_pipelines.training.memory import with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +67,23 @@ def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
         A checkpoint a seed, and the history: `seed`, `epoch`, `name`, `value`, a row a figure.
     """
     keep_freed_memory()
+    result = with_retries(
+        job.config,
+        lambda config: fit_seeds(replace(job, config=config)),
+        job.folder / "halved",
+        fingerprint(job),
+    )
+    shutil.rmtree(job.folder, ignore_errors=True)
+    return result
+
+
+def fit_seeds(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
+    """Train one seed after the other; see `fit`."""
     checkpoints: dict[int, Checkpoint] = {}
     histories = []
     for seed in job.config.train.seeds:
         checkpoints[seed], rows = fit_seed(job, seed)
         histories.append(pd.DataFrame(rows, columns=["seed", "epoch", "name", "value"]))
-    shutil.rmtree(job.folder, ignore_errors=True)
     return checkpoints, pd.concat(histories, ignore_index=True)
 
 
@@ -89,7 +103,7 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
-    for key in ("workers", "device", "seeds"):  # change no result, or name several trainings
+    for key in ("workers", "device", "seeds", "oom_retries"):  # change no result, or name several trainings
         config["train"].pop(key)
     cache = config.pop("cache")
     config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
@@ -115,7 +129,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     history = History(seed)
     trainer = make_trainer(job, task, folder, history, f"{job.experiment} seed {seed}")
     train, val = loaders(job, task, seed, epochs_done(resume))
-    with quiet():
+    with quiet(), float32_products(job.config.train.matmul_precision):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     states, epoch, score = collect(folder, job.config, trainer)
     meta = Meta(
@@ -161,10 +175,11 @@ def make_task(job: Job) -> Task:
     config, data = job.config, job.data
     kind = task_class(config.task)
     model = builder(config.model.name)(data.channels, kind.n_outputs(data), **config.model.options)
+    if config.init_weights is not None:
+        initialise(model, config.init_weights.name, config.init_weights.options)
     if job.init is not None:
         start_encoder(model, job.init)
-    if config.train.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    prepare_model(model, config.train)
     context = Context(config, data, Preprocessing.of(config.inputs, data))
     return kind(model, context, **config.loss)
 
@@ -181,9 +196,9 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
         ValidateLast(),
         EpochLog(title, task.monitor),
     ]
-    callbacks += [EMAWeightAveraging(decay=train.ema)] if train.ema else []
     # With no figure to watch, the mode alone tells the two checkpoint callbacks' states apart.
-    mode = "max" if task.higher_is_better or not validates else "min"
+    mode: Mode = "max" if task.higher_is_better or not validates else "min"
+    callbacks += asked_for(train, monitor, mode)
     if validates and train.early_stopping:
         callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
     callbacks.append(
@@ -201,6 +216,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
         max_epochs=train.epochs,
         check_val_every_n_epoch=train.validate_every,
         gradient_clip_val=train.gradient_clip,
+        accumulate_grad_batches=train.accumulate,
         callbacks=callbacks,
         logger=False,
         enable_progress_bar=on_terminal,

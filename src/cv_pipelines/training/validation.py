@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, parse
+from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, options_model, parse
 from cv_pipelines.data.augment import AUGMENTS, PICTURES
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import MODELS, builder
+from cv_pipelines.models.initialisation import INITIALISERS
 from cv_pipelines.sources import READERS, reader
 from cv_pipelines.tasks import TASKS, task_class
 
@@ -50,6 +51,7 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
     check_name(where, "source", config.source, sources)
     check_name(where, "model.name", config.model.name, MODELS)
     check_options(f"{where}: model", builder(config.model.name), config.model.options)
+    check_start(where, config)
     check_options(f"{where}: loss", task_class(config.task).__init__, config.loss)
     for step in config.augment:
         check_name(where, "augment.name", step.name, AUGMENTS)
@@ -73,9 +75,50 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
         )
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
-    if config.task == "gan" and config.train.gradient_clip is not None:
-        raise ConfigError(f"{where}: train.gradient_clip: not for GANs, whose players step by turns")
+    check_train(where, config)
     return config
+
+
+def check_start(where: str, config: ExperimentConfig) -> None:
+    """Check where the first weights come from.
+
+    Raises:
+        ConfigError: names file, key, value and what is allowed.
+    """
+    start = config.init_weights
+    if start is None:
+        return
+    check_name(where, "init_weights.name", start.name, INITIALISERS)
+    check_options(f"{where}: init_weights", INITIALISERS[start.name], start.options)
+    if "weights" in options_model(builder(config.model.name)).model_fields:
+        raise ConfigError(
+            f"{where}: init_weights.name: {start.name!r} is for models without layers of others; "
+            f"{config.model.name} starts as its option `weights` says"
+        )
+
+
+def check_train(where: str, config: ExperimentConfig) -> None:
+    """Check the keys of `train` that do not fit every task.
+
+    Raises:
+        ConfigError: names file, key and value.
+    """
+    train = config.train
+    if config.task != "gan":
+        return
+    by_turns = {
+        "accumulate": train.accumulate > 1,
+        "compile": train.compile,
+        "freeze": train.freeze,
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "gradient_clip": train.gradient_clip,
+        "head_first": train.head_first,
+        "optimizer.layer_decay": train.optimizer.layer_decay,
+    }
+    for key in [key for key, given in by_turns.items() if given]:
+        raise ConfigError(f"{where}: train.{key}: not for GANs, whose players step by turns")
+    if train.schedule.name == "plateau":
+        raise ConfigError(f"{where}: train.schedule.name: 'plateau' needs a validation score; a GAN has none")
 
 
 def check_name(where: str, key: str, value: str, known: Iterable[str]) -> None:

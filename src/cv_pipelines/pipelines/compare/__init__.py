@@ -1,0 +1,1 @@
+"""Compare: the curves of a group of experiments on one page."""
