@@ -276,7 +276,12 @@ class Train(Strict):
         workers: loader processes; 0 loads in the training process. Never changes a result.
         channels_last: memory format of image batches and weights.
         device: `auto` takes a GPU where there is one.
+        deterministic: take only algorithms that give the same bits each time on a GPU, too; slower there, and
+            an operation that has none is refused. A CPU always gives the same bits.
         seeds: one training each; scores are means over them.
+        checkpoint_every: how often the state is kept within an epoch, beside its end: a number of steps, a
+            share of the epoch (below 1), or seconds (`30s`); None for the ends of epochs alone. Never changes
+            a result.
     """
 
     epochs: Positive
@@ -293,7 +298,9 @@ class Train(Strict):
     workers: Annotated[int, Field(ge=0)] = 0
     channels_last: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = False
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    checkpoint_every: Positive | Share | Annotated[str, Field(pattern=r"^\d+s$")] | None = "30s"
 
     @model_validator(mode="after")
     def _needs_validation(self) -> Self:

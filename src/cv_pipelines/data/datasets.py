@@ -249,12 +249,20 @@ class PackedObjects:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Gives (epoch, index): a permutation that depends on (seed, epoch) alone. Lightning sets the epoch."""
+    """Gives (epoch, index): a permutation that depends on (seed, epoch) alone. Lightning sets the epoch.
 
-    def __init__(self, length: int, seed: int, epoch: int = 0) -> None:
+    Args:
+        length: number of samples; that of the whole epoch, wherever it starts.
+        seed: of the training.
+        epoch: that comes first.
+        done: samples of that first epoch to pass over.
+    """
+
+    def __init__(self, length: int, seed: int, epoch: int = 0, done: int = 0) -> None:
         self.length = length
         self.seed = seed
         self.epoch = epoch
+        self.first, self.done = epoch, done
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -266,5 +274,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(sample_seed(self.seed, self.epoch, -1))
         epoch = self.epoch
-        for index in torch.randperm(self.length, generator=generator).tolist():
+        order = torch.randperm(self.length, generator=generator).tolist()
+        for index in order[self.done if epoch == self.first else 0 :]:
             yield epoch, index

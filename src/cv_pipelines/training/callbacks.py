@@ -97,6 +97,10 @@ class FiniteGuard(L.Callback):
 class ValidateLast(L.Callback):
     """Validates after the last epoch, which is often the best, also where `validate_every` passes it over."""
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A training may be taken up within its last epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask for a validation of every epoch once the last one starts."""
         del pl_module

@@ -1,4 +1,4 @@
-"""Fitting one experiment: a training a seed, each resumed at the last whole epoch if it was interrupted."""
+"""Fitting one experiment: a training a seed, each taken up where it was interrupted."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
+from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +89,12 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
-    for key in ("workers", "device", "seeds"):  # change no result, or name several trainings
+    for key in (
+        "workers",
+        "device",
+        "seeds",
+        "checkpoint_every",
+    ):  # change no result, or name several trainings
         config["train"].pop(key)
     cache = config.pop("cache")
     config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
@@ -104,16 +111,17 @@ def fingerprint(job: Job) -> str:
 
 def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """Train one seed; take up an interrupted training of the same fingerprint."""
-    started = time.perf_counter()
     folder = job.folder / f"seed_{seed}"
-    resume = prepare_folder(folder, fingerprint(job))
+    start = prepare_folder(folder, fingerprint(job))
+    started = time.perf_counter() - start.seconds
     L.seed_everything(seed, verbose=False)
     torch.set_flush_denormal(True)  # tiny numbers in dying units are ten times slower on a CPU
     task = make_task(job)
     history = History(seed)
-    trainer = make_trainer(job, task, folder, history, f"{job.experiment} seed {seed}")
-    train, val = loaders(job, task, seed, epochs_done(resume))
-    with quiet():
+    trainer = make_trainer(job, task, folder, history, start)
+    train, val = loaders(job, task, seed, start)
+    resume = folder / STATE if start != Position() else None
+    with quiet(), deterministic(job.config.train.deterministic):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     states, epoch, score = collect(folder, job.config, trainer)
     meta = Meta(
@@ -137,21 +145,21 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     return Checkpoint(meta, states), history.rows
 
 
-def prepare_folder(folder: Path, stamp: str) -> str | None:
-    """Return the path of an interrupted training's state, or None after clearing what does not fit."""
+def prepare_folder(folder: Path, stamp: str) -> Position:
+    """Return where an interrupted training stands; clear the folder of one that does not fit."""
     note = folder / "fingerprint"
-    if note.exists() and note.read_text(encoding="utf8") == stamp and (folder / "last.ckpt").exists():
-        logger.info("taking up the interrupted training in %s", folder)
-        return str(folder / "last.ckpt")
+    fits = note.exists() and note.read_text(encoding="utf8") == stamp
+    position = position_of(folder / STATE) if fits else None
+    if position is not None:
+        logger.info(
+            "taking up the interrupted training in %s: epoch %d, step %d",
+            *(folder, position.epoch, position.batches),
+        )
+        return position
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     note.write_text(stamp, encoding="utf8")
-    return None
-
-
-def epochs_done(resume: str | None) -> int:
-    """Return how many whole epochs an interrupted training's state holds; 0 for a fresh start."""
-    return int(torch.load(resume, map_location="cpu", weights_only=False)["epoch"]) + 1 if resume else 0
+    return Position()
 
 
 def make_task(job: Job) -> Task:
@@ -167,9 +175,9 @@ def make_task(job: Job) -> Task:
     return kind(model, context, **config.loss)
 
 
-def make_trainer(job: Job, task: Task, folder: Path, history: History, title: str) -> L.Trainer:
+def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Position) -> L.Trainer:
     """Build Lightning's trainer with our callbacks."""
-    train = job.config.train
+    train, writer = job.config.train, StateWriter()
     validates = has_validation(job, task)
     monitor = task.monitor if validates else None
     callbacks: list[L.Callback] = [
@@ -177,29 +185,29 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, title: st
         StepSeed(history.seed),
         FiniteGuard(),
         ValidateLast(),
-        EpochLog(title, task.monitor),
+        EpochLog(f"{job.experiment} seed {history.seed}", task.monitor),
     ]
     callbacks += [EMAWeightAveraging(decay=train.ema)] if train.ema else []
-    # With no figure to watch, the mode alone tells the two checkpoint callbacks' states apart.
-    mode = "max" if task.higher_is_better or not validates else "min"
+    mode = "max" if task.higher_is_better else "min"
     if validates and train.early_stopping:
         callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
     callbacks.append(
         ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
     )
-    callbacks.append(
-        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    )
+    # Last, so that it finds what all others keep up to date.
+    callbacks.append(KeepState(folder, train.checkpoint_every, writer, start))
     on_terminal = sys.stderr.isatty()
     callbacks += [RichProgressBar(leave=False)] if on_terminal else []
     return L.Trainer(
         accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[train.device],
         devices=1,
         precision=train.precision,
+        deterministic=train.deterministic or None,
         max_epochs=train.epochs,
         check_val_every_n_epoch=train.validate_every,
         gradient_clip_val=train.gradient_clip,
         callbacks=callbacks,
+        plugins=[writer],
         logger=False,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
@@ -218,9 +226,12 @@ def has_validation(job: Job, task: Task) -> bool:
 
 
 def loaders(
-    job: Job, task: Task, seed: int, epoch: int = 0
+    job: Job,
+    task: Task,
+    seed: int,
+    start: Position = Position(),  # noqa: B008 - it is frozen
 ) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Build the loaders of the fitted and of the validation split; the first starts with `epoch`.
+    """Build the loaders of the fitted and of the validation split; the first starts at `start`.
 
     Workers fetch ahead before Lightning names the epoch of a resumed training.
     """
@@ -235,7 +246,7 @@ def loaders(
     train = DataLoader(
         dataset,
         batch,
-        sampler=EpochSampler(len(dataset), seed, epoch),
+        sampler=EpochSampler(len(dataset), seed, start.epoch, start.batches * batch),
         drop_last=len(dataset) >= 2 * batch,
         **common,
     )
@@ -293,6 +304,17 @@ def device_name(trainer: L.Trainer) -> str:
     """Return the name of the device that was trained on, such as `cpu` or a GPU's product name."""
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Give back what the `deterministic` switch changes in torch, for the experiments that follow."""
+    try:
+        yield
+    finally:
+        if wanted:
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.deterministic = False
 
 
 @contextmanager
