@@ -276,6 +276,8 @@ class Train(Strict):
         workers: loader processes; 0 loads in the training process. Never changes a result.
         channels_last: memory format of image batches and weights.
         device: `auto` takes a GPU where there is one.
+        bad_samples: so many samples of the train split may prove unreadable while it is trained on; the next
+            one stands in for each of them.
         deterministic: take only algorithms that give the same bits each time on a GPU, too; slower there, and
             an operation that has none is refused. A CPU always gives the same bits.
         seeds: one training each; scores are means over them.
@@ -298,6 +300,7 @@ class Train(Strict):
     workers: Annotated[int, Field(ge=0)] = 0
     channels_last: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    bad_samples: Annotated[int, Field(ge=0)] = 10
     deterministic: bool = False
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     checkpoint_every: Positive | Share | Annotated[str, Field(pattern=r"^\d+s$")] | None = "30s"

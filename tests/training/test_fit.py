@@ -131,8 +131,17 @@ def test_the_last_weights_may_be_selected(image_source, experiment, tmp_path):
 @pytest.mark.parametrize("task", ["classification", "gan"])
 def test_a_loss_that_is_no_number_stops_the_training(sources, experiment, tmp_path, task):
     config = experiment(task, train={"optimizer": {"name": "sgd" if task != "gan" else "adam", "lr": 1e30}})
-    with pytest.raises(NotFiniteError, match=r"the loss is (nan|inf) in epoch \d, step \d.*learning rate"):
+    with pytest.raises(
+        NotFiniteError, match=r"the loss is (nan|inf) in epoch \d, step \d.*learning rate"
+    ) as e:
         fit(Job("toy", config, sources[task], tmp_path / "fit"))
+    (path,) = (tmp_path / "fit" / "seed_0").glob("not_finite_epoch_*.pt")
+    assert str(path) in str(e.value)
+    kept = torch.load(path, weights_only=False)
+    assert not torch.isfinite(kept["loss"])
+    assert len(kept["sample_ids"]) == 8
+    assert kept["batch"]["image"].shape == (8, 1, 16, 16)
+    assert set(kept["sample_ids"]) <= set(sources[task].only("train").samples["sample_id"])
 
 
 class TestLabelsPerClass:

@@ -22,6 +22,8 @@ from cv_pipelines.data.augment.objects import rectangles
 from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
 from cv_pipelines.data.schema import Categories
+from cv_pipelines.data.spare import Spare
+from cv_pipelines.errors import BadSampleError
 
 Target = Literal["none", "label", "labels", "mask", "boxes", "masks"]
 """What a sample's target is; `masks` are boxes with a mask of each object."""
@@ -137,6 +139,7 @@ class SampleDataset(Dataset[Item]):
         augment: applied after the resize, to an item and to what draws one more for mixtures; one whose
             `cuts` is true cuts its own size out of the whole image instead.
         seed: of the augmentation.
+        spare: where samples that cannot be read are noted; the next one stands in for each. None raises.
     """
 
     def __init__(
@@ -146,8 +149,10 @@ class SampleDataset(Dataset[Item]):
         size: list[int] | None = None,
         augment: Callable[[Item, Callable[[], Item]], Item] | None = None,
         seed: int = 0,
+        spare: Spare | None = None,
     ) -> None:
         self.data = data
+        self.spare = spare
         self.target = target
         self.augment = augment
         self.seed = seed
@@ -176,6 +181,16 @@ class SampleDataset(Dataset[Item]):
         return self._item(int(torch.randint(len(self), ())))
 
     def _item(self, index: int) -> Item:
+        """Read a sample, or the first one after it that can be read: the same whoever reads it, and when."""
+        try:
+            return self._read(index)
+        except (OSError, ValueError, BadSampleError) as error:
+            if self.spare is None:
+                raise
+            self.spare.note(str(self.data.samples["sample_id"].iat[index]), error)
+        return self._item((index + 1) % len(self))
+
+    def _read(self, index: int) -> Item:
         tensor = self.data.read(index)
         if self.data.kind == "signal":
             return {"signal": tensor, **self._class_target(index), "index": index}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ import torch
 
 from cv_pipelines.data.datasets import sample_seed
 from cv_pipelines.errors import CvPipelinesError
+from cv_pipelines.training.state import snapshot, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,14 @@ class StepSeed(L.Callback):
 
 
 class FiniteGuard(L.Callback):
-    """Stops a training whose loss is no number, instead of letting it go on in silence."""
+    """Stops a training whose loss is no number, instead of letting it go on in silence.
+
+    Args:
+        folder: where the batch that gave such a loss is saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,15 +92,23 @@ class FiniteGuard(L.Callback):
         """Check the loss of each batch.
 
         Raises:
-            NotFiniteError: the loss is NaN or infinite.
+            NotFiniteError: the loss is NaN or infinite; names the file that holds the batch and its samples.
         """
-        del pl_module, batch
+        del pl_module
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, torch.Tensor) and not torch.isfinite(loss):
-            raise NotFiniteError(
-                f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
-                "lower the learning rate or clip the gradient"
-            )
+        if not isinstance(loss, torch.Tensor) or torch.isfinite(loss):
+            return
+        loader: Any = trainer.train_dataloader
+        samples = loader.dataset.data.samples["sample_id"]
+        ids = [str(samples.iat[int(index)]) for index in batch["index"]]
+        path = self.folder / f"not_finite_epoch_{trainer.current_epoch}_step_{batch_idx}.pt"
+        kept = {"loss": loss, "sample_ids": ids, "batch": batch}
+        write_whole(snapshot(kept), path)
+        shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+        raise NotFiniteError(
+            f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
+            f"lower the learning rate or clip the gradient; the batch ({shown}) is kept in {path}"
+        )
 
 
 class ValidateLast(L.Callback):

@@ -27,7 +27,8 @@ from cv_pipelines.data.augment import Chain
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
-from cv_pipelines.errors import ConfigError
+from cv_pipelines.data.spare import Spare
+from cv_pipelines.errors import ConfigError, LoaderError
 from cv_pipelines.models import builder
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
@@ -121,7 +122,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     trainer = make_trainer(job, task, folder, history, start)
     train, val = loaders(job, task, seed, start)
     resume = folder / STATE if start != Position() else None
-    with quiet(), deterministic(job.config.train.deterministic):
+    with quiet(), loader_deaths(), deterministic(job.config.train.deterministic):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     states, epoch, score = collect(folder, job.config, trainer)
     meta = Meta(
@@ -183,7 +184,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
     callbacks: list[L.Callback] = [
         history,
         StepSeed(history.seed),
-        FiniteGuard(),
+        FiniteGuard(folder),
         ValidateLast(),
         EpochLog(f"{job.experiment} seed {history.seed}", task.monitor),
     ]
@@ -240,7 +241,8 @@ def loaders(
     augment = Chain(config.augment) if config.augment else None
     size = config.inputs.size
     target = "masks" if augment is not None and augment.needs_masks else task.target
-    dataset = SampleDataset(fitted, target, size, augment, seed)
+    spare = Spare(job.folder / f"seed_{seed}" / "unreadable.tsv", config.train.bad_samples)
+    dataset = SampleDataset(fitted, target, size, augment, seed, spare)
     common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
     batch = min(config.train.batch_size, len(dataset))
     train = DataLoader(
@@ -315,6 +317,24 @@ def deterministic(wanted: bool) -> Iterator[None]:
         if wanted:
             torch.use_deterministic_algorithms(False)
             torch.backends.cudnn.deterministic = False
+
+
+@contextmanager
+def loader_deaths() -> Iterator[None]:
+    """Tell what it means that a loader process is gone.
+
+    Raises:
+        LoaderError: in place of torch's `RuntimeError`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LoaderError(
+            f"{error} Most often the system kills it for its memory: lower train.workers or "
+            "train.batch_size. The same command goes on where the state was last kept"
+        ) from error
 
 
 @contextmanager
