@@ -111,6 +111,7 @@ def job(task: str, folder: Path, **train: Any) -> Job:
 def train(task: str, folder: Path) -> None:
     """Fit a case and leave what is to be compared; the body of a process."""
     logging.disable(logging.CRITICAL)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a process that is killed has to say
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
     checkpoint, rows = fit_seed(job(task, folder), 0)
@@ -128,19 +129,21 @@ def started(task: str, folder: Path) -> ForkProcess:
 def outcome(folder: Path) -> dict[str, Any]:
     """Read what a finished training left."""
     state = torch.load(folder / "seed_0" / "last.ckpt", weights_only=False)
+    # Of the best, the score is compared; the rest of its keeper is paths and the last figure seen.
+    state["callbacks"] = {k: v for k, v in state["callbacks"].items() if "ModelCheckpoint" not in k}
     return torch.load(folder / "result.pt", weights_only=False) | {key: state[key] for key in COMPARED}
 
 
 def differences(one: Any, two: Any, where: str = "") -> list[str]:
-    """List where two nested containers differ, tensors by a single bit; folders' names do not count."""
+    """List where two nested containers differ, tensors by a single bit."""
     if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
         return [] if torch.equal(one, two) else [where]
     if isinstance(one, dict) and one.keys() == two.keys():
-        return [d for k in one for d in differences(one[k], two[k], f"{where}/{k}") if "path" not in str(k)]
+        return [d for k in one for d in differences(one[k], two[k], f"{where}/{k}")]
     if isinstance(one, list | tuple) and len(one) == len(two):
         pairs = enumerate(zip(one, two, strict=True))
         return [d for i, pair in pairs for d in differences(*pair, f"{where}/{i}")]
-    return [] if repr(one) == repr(two) or where.endswith("dirpath") else [where]
+    return [] if repr(one) == repr(two) else [where]
 
 
 def kill_case(task: str, kills: int, rng: random.Random, folder: Path) -> tuple[int, int, list[str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from pathlib import Path
@@ -22,10 +23,17 @@ class NotFiniteError(CvPipelinesError):
 
 
 class History(L.Callback):
-    """Keeps every logged figure of every epoch; its rows survive an interruption within the checkpoint."""
+    """Keeps every logged figure of every epoch; its rows survive an interruption within the checkpoint.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: of the training.
+        live: where rows are left at once, a JSON line each, for whoever watches; those of an epoch that is
+            done again after an interruption stand there twice.
+    """
+
+    def __init__(self, seed: int, live: Path | None = None) -> None:
         self.seed = seed
+        self.live = live
         self.rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -46,13 +54,21 @@ class History(L.Callback):
         del pl_module
         self._record(trainer, "train_")
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
-        self.rows.append(self._row(trainer, "lr", float(rate)))
+        self._add([self._row(trainer, "lr", float(rate))])
+
+    def _add(self, rows: list[dict[str, Any]]) -> None:
+        self.rows += rows
+        if self.live is not None:
+            with self.live.open("a", encoding="utf8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
+        rows = []
         for name, value in trainer.callback_metrics.items():
             # A validation figure may be undefined (no large objects, say); that is no point of a curve.
             if name.startswith(prefix) and not (prefix == "val_" and math.isnan(float(value))):
-                self.rows.append(self._row(trainer, name, float(value)))
+                rows.append(self._row(trainer, name, float(value)))
+        self._add(rows)
 
     def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
         return {"seed": self.seed, "epoch": trainer.current_epoch, "name": name, "value": value}

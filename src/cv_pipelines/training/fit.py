@@ -59,8 +59,12 @@ class Job:
     init: Checkpoint | None = None
 
 
-def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
+def fit(job: Job, keep: bool = False) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
     """Train every seed of an experiment.
+
+    Args:
+        job: what to fit.
+        keep: leave the states of the trainings where they are, for who has yet to save what they gave.
 
     Returns:
         A checkpoint a seed, and the history: `seed`, `epoch`, `name`, `value`, a row a figure.
@@ -70,7 +74,8 @@ def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
     for seed in job.config.train.seeds:
         checkpoints[seed], rows = fit_seed(job, seed)
         histories.append(pd.DataFrame(rows, columns=["seed", "epoch", "name", "value"]))
-    shutil.rmtree(job.folder, ignore_errors=True)
+    if not keep:
+        shutil.rmtree(job.folder, ignore_errors=True)
     return checkpoints, pd.concat(histories, ignore_index=True)
 
 
@@ -118,7 +123,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     L.seed_everything(seed, verbose=False)
     torch.set_flush_denormal(True)  # tiny numbers in dying units are ten times slower on a CPU
     task = make_task(job)
-    history = History(seed)
+    history = History(seed, folder / "live.jsonl")
     trainer = make_trainer(job, task, folder, history, start)
     train, val = loaders(job, task, seed, start)
     resume = folder / STATE if start != Position() else None
