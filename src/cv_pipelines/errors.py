@@ -55,3 +55,7 @@ class CacheError(CvPipelinesError):
 
 class CheckpointError(CvPipelinesError):
     """A checkpoint folder is missing, incomplete, or does not fit the experiment."""
+
+
+class LoaderError(CvPipelinesError):
+    """A loader process died, most often killed by the system for its memory; the training can be taken up."""

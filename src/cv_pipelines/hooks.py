@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import shutil
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ class ExperimentHooks:
         self.tracker: Tracker | None = None
         self.seconds: dict[str, float] = {}
         self.experiments: list[str] = []
+        self.works: dict[str, Path] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -54,13 +56,14 @@ class ExperimentHooks:
         Raises:
             click.ClickException: a parameters file is wrong; all defects are listed.
         """
-        del catalog
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         try:
             self.check(namespaces)
         except ConfigError as error:
             raise click.ClickException(str(error)) from None  # the terminal shows the message alone
         self.experiments = sorted(namespaces & find_experiments(self.project / "conf").keys())
+        trained = {node.namespace for node in pipeline.nodes if "train" in node.tags}
+        self.works = {name: catalog[f"{name}.work"].load() for name in self.experiments if name in trained}
         self.seconds = {}
         self.begun, self.total = 0, len(pipeline.nodes)
         if self.experiments:
@@ -100,7 +103,7 @@ class ExperimentHooks:
         from cv_pipelines.io.tracking import Tracker, TrackingConfig
 
         self.tracker = Tracker(TrackingConfig.model_validate(self.tracking), self.project)
-        self.tracker.begin(title, self.experiments)
+        self.tracker.begin(title, self.experiments, self.works)
         # Kedro's error hook sees Exceptions only: Ctrl-C and SIGTERM pass it by.
         atexit.register(self.close, "KILLED")
         if threading.current_thread() is threading.main_thread():  # Python lets no other set a handler
@@ -138,6 +141,13 @@ class ExperimentHooks:
 
             metrics = outputs[f"{name}.metrics"]
             self.tracker.log_scores(name, metrics, contract_key(metrics))
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Clear a training's working folder once the last of its outputs is saved, and not before."""
+        name = dataset_name.removesuffix(".history")
+        if dataset_name.endswith(".history") and name in self.works:
+            shutil.rmtree(self.works[name], ignore_errors=True)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:

@@ -131,6 +131,13 @@ class Train(Strict):
         compile: let torch.compile make the model's kernels.
         gradient_checkpointing: blocks compute their inside again in the backward pass instead of keeping it.
         device: `auto` takes a GPU where there is one.
+        bad_samples: so many samples of the train split may prove unreadable while it is trained on; the next
+            one stands in for each of them.
+        deterministic: take only algorithms that give the same bits each time on a GPU, too; slower there, and
+            an operation that has none is refused. A CPU always gives the same bits.
+        checkpoint_every: how often the state is kept within an epoch, beside its end: a number of steps, a
+            share of the epoch (below 1), or seconds (`30s`); None for the ends of epochs alone. Never changes
+            a result.
         oom_retries: how often a training that runs out of memory starts again, with half the batch and twice
             the accumulation.
         seeds: one training each; scores are means over them.
@@ -158,6 +165,9 @@ class Train(Strict):
     compile: bool = False
     gradient_checkpointing: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    bad_samples: Annotated[int, Field(ge=0)] = 10
+    deterministic: bool = False
+    checkpoint_every: Positive | Share | Annotated[str, Field(pattern=r"^\d+s$")] | None = "30s"
     oom_retries: Annotated[int, Field(ge=0)] = 0
     seeds: list[int] = Field([0], min_length=1)
 

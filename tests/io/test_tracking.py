@@ -30,7 +30,7 @@ SCORES = {
 }
 PARAMETERS = {
     "task": "classification",
-    "train": {"optimizer": {"lr": 0.1}, "seeds": [0, 1]},
+    "train": {"optimizer": {"lr": 0.1}, "seeds": [3, 5]},
     "init_from": None,
 }
 
@@ -41,7 +41,7 @@ def project(tmp_path_factory):
     project = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        Tracker(config("first"), project)
+        _ = Tracker(config("first"), project).experiment_id
     return project
 
 
@@ -65,6 +65,7 @@ def history(rows):
 
 
 def test_a_relative_database_lies_in_the_project(tracker, project):
+    _ = tracker.experiment_id
     assert tracker.uri == f"sqlite:///{project}/mlflow.db"
     assert (project / "mlflow.db").is_file()
     artifacts = tracker.client.get_experiment(tracker.experiment_id).artifact_location
@@ -72,14 +73,9 @@ def test_a_relative_database_lies_in_the_project(tracker, project):
 
 
 def test_the_environment_names_another_server(project, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "MlflowClient", lambda uri: asked.append(uri) or pytest.skip.Exception)
-    monkeypatch.setattr(Tracker, "_experiment", lambda self, name: "0")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example")
-    Tracker(config("x"), project)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-    Tracker(config("x"), project)
-    assert asked == ["http://tracking.example", f"sqlite:///{tmp_path}/other.db"]
+    for uri in ("http://tracking.example", f"sqlite:///{tmp_path}/other.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert Tracker(config("x"), project).uri == uri
 
 
 @pytest.mark.parametrize(
@@ -123,6 +119,7 @@ def test_parameters_scores_curves_and_files_are_logged(tracker, tmp_path):
     tracker.start("a", PARAMETERS)
     rows = [(3, 0, "val_loss", 2.0), (3, 1, "val_loss", 1.0), (5, 0, "val_loss", 4.0), (3, 1, "lr", np.nan)]
     tracker.log_history("a", history(rows))
+    tracker.log_history("a", history(rows))  # nothing of it is new
     tracker.log_scores("a", SCORES, "key")
     (tmp_path / "report.html").write_text("page")
     tracker.log_files("a", [tmp_path / "report.html", tmp_path / "missing.json"])
@@ -131,7 +128,7 @@ def test_parameters_scores_curves_and_files_are_logged(tracker, tmp_path):
     assert run.data.params == {
         "task": "classification",
         "train.optimizer.lr": "0.1",
-        "train.seeds": "[0, 1]",
+        "train.seeds": "[3, 5]",
         "init_from": "None",
     }
     curve = client.get_metric_history(run.info.run_id, "val_loss")
@@ -162,11 +159,11 @@ def test_more_metrics_than_mlflow_takes_at_once_are_all_logged(tracker, kind):
     tracker.begin("a", ["a"])
     tracker.start("a", PARAMETERS)
     if kind == "curves":
-        tracker.log_history("a", history([(0, epoch, "loss", float(epoch)) for epoch in range(count)]))
-        logged = tracker.client.get_metric_history(tracker.open["a"], "loss")
+        tracker.log_history("a", history([(3, epoch, "loss", float(epoch)) for epoch in range(count)]))
+        logged = tracker.client.get_metric_history(tracker.run_id("a"), "loss")
     else:
         tracker.log_scores("a", SCORES | {"values": {f"iou/{i}": i / count for i in range(count)}}, "key")
-        logged = tracker.client.get_run(tracker.open["a"]).data.metrics
+        logged = tracker.client.get_run(tracker.run_id("a")).data.metrics
     tracker.end_all("FINISHED")
     assert len(logged) == count
 

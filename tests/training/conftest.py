@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cv_pipelines.training import callbacks
-from cv_pipelines.training.fit import Job, fit
+from cv_pipelines.training.fit import Job, fit, fit_seed
+from cv_pipelines.training.resume import KeepState
 
 
 class PowerCutError(RuntimeError):
@@ -34,6 +35,47 @@ def interrupted(monkeypatch):
                 fit(job)
 
     return run
+
+
+@pytest.fixture
+def stepwise(monkeypatch):
+    """Runs a job in one process after another, as it were: each is cut off after so many states it kept."""
+
+    def run(job, saves=1):
+        starts, save = 0, KeepState._save
+
+        def cut(self, trainer, batches):
+            save(self, trainer, batches)
+            self.writer.drain()
+            self.made = getattr(self, "made", 0) + 1
+            if self.made == saves:
+                raise PowerCutError
+
+        monkeypatch.setattr(KeepState, "_save", cut)
+        while True:
+            starts += 1
+            try:
+                return fit_seed(job, job.config.train.seeds[0]), starts
+            except PowerCutError:
+                assert starts < 50
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Whether two nested containers are equal, their tensors to the last bit."""
+
+    def compare(one, two):
+        if isinstance(one, torch.Tensor):
+            return torch.equal(one, two)
+        if isinstance(one, dict):
+            return one.keys() == two.keys() and all(compare(one[k], two[k]) for k in one)
+        if isinstance(one, list | tuple):
+            return len(one) == len(two) and all(map(compare, one, two))
+        return repr(one) == repr(two)
+
+    return compare
 
 
 @pytest.fixture(scope="session")

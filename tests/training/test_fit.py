@@ -9,6 +9,7 @@ import torch
 
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.tasks import TASKS, task_class
+from cv_pipelines.tasks.classification import Classification
 from cv_pipelines.training.callbacks import NotFiniteError
 from cv_pipelines.training.fit import Job, fingerprint, fit, training_data
 
@@ -130,8 +131,17 @@ def test_the_last_weights_may_be_selected(image_source, experiment, tmp_path):
 @pytest.mark.parametrize("task", ["classification", "gan"])
 def test_a_loss_that_is_no_number_stops_the_training(sources, experiment, tmp_path, task):
     config = experiment(task, train={"optimizer": {"name": "sgd" if task != "gan" else "adam", "lr": 1e30}})
-    with pytest.raises(NotFiniteError, match=r"the loss is (nan|inf) in epoch \d, step \d.*learning rate"):
+    with pytest.raises(
+        NotFiniteError, match=r"the loss is (nan|inf) in epoch \d, step \d.*learning rate"
+    ) as e:
         fit(Job("toy", config, sources[task], tmp_path / "fit"))
+    (path,) = (tmp_path / "fit" / "seed_0").glob("not_finite_epoch_*.pt")
+    assert str(path) in str(e.value)
+    kept = torch.load(path, weights_only=False)
+    assert not torch.isfinite(kept["loss"])
+    assert len(kept["sample_ids"]) == 8
+    assert kept["batch"]["image"].shape == (8, 1, 16, 16)
+    assert set(kept["sample_ids"]) <= set(sources[task].only("train").samples["sample_id"])
 
 
 class TestLabelsPerClass:
@@ -155,6 +165,23 @@ class TestLabelsPerClass:
 
     def test_a_smaller_class_gives_all_it_has(self, experiment, image_source, tmp_path):
         assert len(self.chosen(experiment, image_source, tmp_path, seed=0, count=99)) == 24
+
+
+def test_the_deterministic_switch_holds_while_it_trains(
+    image_source, experiment, identical, tmp_path, monkeypatch
+):
+    seen, step = [], Classification.training_step
+
+    def note(self, batch, index):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Classification, "training_step", note)
+    config = experiment("classification", train={"deterministic": True, "epochs": 1})
+    first, again = (fit(Job("toy", config, image_source, tmp_path / name))[0] for name in "ab")
+    assert set(seen) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert identical(first, again)
 
 
 def test_a_source_without_train_samples_is_named(image_source, experiment, tmp_path):

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 
-from cv_pipelines.training.fit import Job, fit
+from cv_pipelines.training.fit import Job, fit, fit_seed
 
 CASES = {
     "dropout and augmentation": ("classification", {}),
@@ -29,7 +30,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["dropout and augmentation", "loader workers", "masks"])
 def test_the_weights_agree_to_the_last_bit(
     case, sources, experiment, interrupted, identical, tmp_path, caplog
 ):
@@ -48,6 +49,82 @@ def test_the_weights_agree_to_the_last_bit(
     assert (resumed[0].meta.epoch, resumed[0].meta.score) == (whole[0].meta.epoch, whole[0].meta.score)
     pd.testing.assert_frame_equal(rows, history)
     assert not (tmp_path / "cut").exists()
+
+
+STEPWISE = CASES | {
+    "boxes": ("detection", {"batch_size": 2}),
+    "mixed precision": ("classification", {"precision": "bf16-mixed"}),
+    "no validation split": ("classification", {"fit_on": "train_val", "select": "last"}),
+    "a last batch that is smaller": ("activity", {"batch_size": 20}),
+}
+
+
+QUICK = ("moving average", "early stopping", "signals", "two optimisers")
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in STEPWISE]
+)
+def test_a_training_cut_off_after_every_step_ends_as_an_undisturbed_one(
+    case, sources, experiment, stepwise, identical, same, tmp_path
+):
+    task, train = STEPWISE[case]
+    mixed = {"augment": [{"name": "small_image"}, {"name": "mixup"}]}
+    sections = mixed if case in ("moving average", "loader workers") else {}
+    config = experiment(task, train={"epochs": 3, "checkpoint_every": 1, **train}, **sections)
+    whole, history = fit_seed(Job("toy", config, sources[task], tmp_path / "whole"), 0)
+    # Processes are costly to start: with workers, fewer cuts.
+    (resumed, rows), starts = stepwise(
+        Job("toy", config, sources[task], tmp_path / "cut"), 2 if config.train.workers else 1
+    )
+    assert starts > 3
+    assert identical({0: whole}, {0: resumed})
+    assert (resumed.meta.epoch, resumed.meta.score) == (whole.meta.epoch, whole.meta.score)
+    assert rows == history
+    one, two = (load_state(tmp_path / name / "seed_0" / "last.ckpt") for name in ("whole", "cut"))
+    for part in ("optimizer_states", "lr_schedulers", "state_dict", "loops", "epoch", "global_step"):
+        assert same(one[part], two[part]), part
+    assert one.keys() == two.keys()
+
+
+def test_a_kill_while_the_state_is_written_leaves_the_one_before(
+    image_source, experiment, interrupted, identical, tmp_path
+):
+    config = experiment("classification", train={"checkpoint_every": 1})
+    whole, _ = fit(Job("toy", config, image_source, tmp_path / "whole"))
+    job = Job("toy", config, image_source, tmp_path / "cut")
+    interrupted(job, epoch=1, batch=2)
+    state = tmp_path / "cut" / "seed_0" / "last.ckpt"
+    state.with_name("last.ckpt.writing").write_bytes(state.read_bytes()[:1000])
+    assert identical(whole, fit(job)[0])
+
+
+def test_a_state_that_cannot_be_read_starts_the_training_again(
+    image_source, experiment, interrupted, identical, tmp_path, caplog
+):
+    config = experiment("classification")
+    whole, _ = fit(Job("toy", config, image_source, tmp_path / "whole"))
+    job = Job("toy", config, image_source, tmp_path / "cut")
+    interrupted(job)
+    state = tmp_path / "cut" / "seed_0" / "last.ckpt"
+    state.write_bytes(state.read_bytes()[:1000])
+    assert identical(whole, fit(job)[0])
+    assert "last.ckpt cannot be read, so the training starts again" in caplog.text
+
+
+def test_a_training_that_was_stopped_early_stays_stopped(image_source, experiment, same, tmp_path):
+    train = {"epochs": 8, "early_stopping": 1, "optimizer": {"name": "sgd", "lr": 1e-9}}
+    job = Job("toy", experiment("classification", train=train), image_source, tmp_path)
+    first, rows = fit_seed(job, 0)
+    assert rows[-1]["epoch"] < 7
+    again, more = fit_seed(job, 0)  # as after a kill when all was done but handing it over
+    assert more == rows
+    assert same(again.states, first.states)
+    assert again.meta.seconds >= first.meta.seconds
+
+
+def load_state(path):
+    return torch.load(path, weights_only=False)
 
 
 def test_a_training_may_be_cut_off_more_than_once(image_source, experiment, interrupted, identical, tmp_path):

@@ -22,6 +22,8 @@ from cv_pipelines.data.augment.objects import rectangles
 from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
 from cv_pipelines.data.schema import Categories
+from cv_pipelines.data.spare import Spare
+from cv_pipelines.errors import BadSampleError
 
 Target = Literal["none", "label", "labels", "mask", "boxes", "masks"]
 """What a sample's target is; `masks` are boxes with a mask of each object."""
@@ -137,6 +139,7 @@ class SampleDataset(Dataset[Item]):
         augment: applied after the resize, to an item and to what draws one more for mixtures; one whose
             `cuts` is true cuts its own size out of the whole image instead.
         seed: of the augmentation.
+        spare: where samples that cannot be read are noted; the next one stands in for each. None raises.
     """
 
     def __init__(
@@ -146,8 +149,10 @@ class SampleDataset(Dataset[Item]):
         size: list[int] | None = None,
         augment: Callable[[Item, Callable[[], Item]], Item] | None = None,
         seed: int = 0,
+        spare: Spare | None = None,
     ) -> None:
         self.data = data
+        self.spare = spare
         self.target = target
         self.augment = augment
         self.seed = seed
@@ -176,6 +181,16 @@ class SampleDataset(Dataset[Item]):
         return self._item(int(torch.randint(len(self), ())))
 
     def _item(self, index: int) -> Item:
+        """Read a sample, or the first one after it that can be read: the same whoever reads it, and when."""
+        try:
+            return self._read(index)
+        except (OSError, ValueError, BadSampleError) as error:
+            if self.spare is None:
+                raise
+            self.spare.note(str(self.data.samples["sample_id"].iat[index]), error)
+        return self._item((index + 1) % len(self))
+
+    def _read(self, index: int) -> Item:
         tensor = self.data.read(index)
         if self.data.kind == "signal":
             return {"signal": tensor, **self._class_target(index), "index": index}
@@ -249,12 +264,20 @@ class PackedObjects:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Gives (epoch, index): a permutation that depends on (seed, epoch) alone. Lightning sets the epoch."""
+    """Gives (epoch, index): a permutation that depends on (seed, epoch) alone. Lightning sets the epoch.
 
-    def __init__(self, length: int, seed: int, epoch: int = 0) -> None:
+    Args:
+        length: number of samples; that of the whole epoch, wherever it starts.
+        seed: of the training.
+        epoch: that comes first.
+        done: samples of that first epoch to pass over.
+    """
+
+    def __init__(self, length: int, seed: int, epoch: int = 0, done: int = 0) -> None:
         self.length = length
         self.seed = seed
         self.epoch = epoch
+        self.first, self.done = epoch, done
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -266,5 +289,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(sample_seed(self.seed, self.epoch, -1))
         epoch = self.epoch
-        for index in torch.randperm(self.length, generator=generator).tolist():
+        order = torch.randperm(self.length, generator=generator).tolist()
+        for index in order[self.done if epoch == self.first else 0 :]:
             yield epoch, index

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
 from pydantic import BaseModel, ConfigDict
 
-BATCH = 1000
-"""Metrics in one `log_batch`, MLflow's limit."""
+from cv_pipelines.io.outbox import BATCH, Journal, Outbox
+
+logger = logging.getLogger(__name__)
 
 
 class TrackingConfig(BaseModel):
@@ -34,30 +39,64 @@ class TrackingConfig(BaseModel):
 
 
 class Tracker:
-    """Runs of one `kedro run`: a child for each experiment below a parent, if there are several."""
+    """Runs of one `kedro run`: a child for each experiment below a parent, if there are several.
 
-    def __init__(self, config: TrackingConfig, project: Path) -> None:
+    All goes through an `Outbox`: a server that cannot be reached, or a database that is locked, holds up
+    nothing. While a training goes on, a thread enters the points that it leaves in its working folder.
+    """
+
+    def __init__(self, config: TrackingConfig, project: Path, pause: float = 2.0) -> None:
         self.project = project
+        self.config = config
+        self.pause = pause
         self.uri = os.environ.get("MLFLOW_TRACKING_URI", config.tracking_uri)
         if self.uri.startswith("sqlite:///") and not self.uri.startswith("sqlite:////"):
             self.uri = f"sqlite:///{project / self.uri.removeprefix('sqlite:///')}"
-        self.client = MlflowClient(self.uri)
-        self.experiment_id = self._experiment(config.experiment)
-        self.parent: str | None = None
-        self.open: dict[str, str] = {}
+        # MLflow's own patience is about ten minutes a call; ours is the outbox.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+        place = hashlib.blake2b(f"{self.uri} {config.experiment}".encode(), digest_size=4).hexdigest()
+        self.outbox = Outbox(project / "data" / "outbox" / place, lambda: (self.client, self.experiment_id))
+        self.parent: Journal | None = None
+        self.open: dict[str, Journal] = {}
+        self.works: dict[str, Path] = {}
+        self.points: dict[str, dict[tuple[str, int], float]] = {}
+        self.parameters: dict[str, dict[str, Any]] = {}
+        self._stop = threading.Event()
 
-    def _experiment(self, name: str) -> str:
-        known = self.client.get_experiment_by_name(name)
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The connection, made when it is first needed."""
+        return MlflowClient(self.uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """Id of MLflow's experiment, made if there is none."""
+        known = self.client.get_experiment_by_name(self.config.experiment)
         if known is not None:
             return str(known.experiment_id)
         local = (self.project / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
-        return str(self.client.create_experiment(name, artifact_location=local))
+        return str(self.client.create_experiment(self.config.experiment, artifact_location=local))
 
-    def begin(self, title: str, experiments: list[str]) -> None:
-        """Close orphans of this machine; open the parent run if there are several experiments."""
-        self.close_orphans()
+    def begin(self, title: str, experiments: list[str], works: dict[str, Path] | None = None) -> None:
+        """Send what earlier runs left, close orphans of this machine, open the parent run if it needs one.
+
+        Args:
+            title: of the parent run.
+            experiments: that will run.
+            works: the working folder of each one's training.
+        """
+        self.works = works or {}
+        if self.outbox.deliver(insist=True):
+            self.outbox.tidy({found[0] for found in map(_run_note, self.works.values()) if found})
+            try:
+                self.close_orphans()
+            except Exception as error:  # the server went away meanwhile: the next run closes them
+                logger.warning("MLflow's orphaned runs stay open for now: %s", str(error)[:200])
         if len(experiments) > 1:
-            self.parent = self._create(title, {"cv_pipelines.kind": "pipeline"})
+            self.parent = self._create(title, {"cv_pipelines.kind": "pipeline"}, None)
+        if self.works:
+            threading.Thread(target=self._follow, name="curves", daemon=True).start()
 
     def close_orphans(self) -> None:
         """Mark runs of this machine as KILLED whose process is gone (SIGKILL leaves them RUNNING)."""
@@ -70,71 +109,161 @@ class Tracker:
             if pid and not _alive(pid):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
-    def _create(self, name: str, tags: dict[str, str]) -> str:
-        common = {
+    def _tags(self, name: str) -> dict[str, str]:
+        return {
             "mlflow.runName": name,
             "mlflow.source.git.commit": _git_commit(self.project),
             "cv_pipelines.host": socket.gethostname(),
             "cv_pipelines.pid": str(os.getpid()),
         }
-        run = self.client.create_run(self.experiment_id, tags=common | tags)
-        return str(run.info.run_id)
+
+    def _create(self, name: str, tags: dict[str, str], parent: Journal | None) -> Journal:
+        journal = self.outbox.new(name)
+        above = parent.path.name if parent else None
+        journal.add("create", {"tags": self._tags(name) | tags, "parent": above, "time": _now()})
+        self.outbox.deliver()
+        return journal
 
     def start(self, experiment: str, parameters: dict[str, Any]) -> None:
-        """Open the run of an experiment, unless it is open; log its parameters under flat keys."""
+        """Open the run of an experiment, unless it is open; log its parameters under flat keys.
+
+        The run of a training that was interrupted goes on, if the parameters are the same.
+        """
         if experiment in self.open:
             return
-        tags = {"cv_pipelines.kind": "experiment", "task": str(parameters.get("task"))}
-        if self.parent:
-            tags["mlflow.parentRunId"] = self.parent
-        self.open[experiment] = self._create(experiment, tags)
-        params = [Param(key, str(value)) for key, value in flat(parameters).items()]
-        self.client.log_batch(self.open[experiment], params=params)
+        plain = {key: str(value) for key, value in flat(parameters).items()}
+        work = self.works.get(experiment)
+        before = _run_note(work) if work else None
+        self.parameters[experiment] = parameters
+        if before and before[1] == plain and (self.outbox.folder / before[0]).exists():
+            journal = Journal(self.outbox.folder / before[0])
+            above = self.parent.path.name if self.parent else None
+            journal.add("reopen", {"tags": self._tags(experiment), "parent": above})
+            self.open[experiment], self.points[experiment] = journal, journal.points()
+            self.outbox.deliver()
+        else:
+            self._start_afresh(experiment, plain)
+
+    def _start_afresh(self, experiment: str, plain: dict[str, str]) -> None:
+        tags = {"cv_pipelines.kind": "experiment", "task": plain.get("task", "None")}
+        journal = self._create(experiment, tags, self.parent)
+        self.open[experiment], self.points[experiment] = journal, {}
+        journal.add("params", plain)
+        if work := self.works.get(experiment):
+            work.mkdir(parents=True, exist_ok=True)
+            fresh = work / "run.json.writing"
+            fresh.write_text(json.dumps([journal.path.name, plain]), encoding="utf8")
+            fresh.replace(work / "run.json")
+        self.outbox.deliver()
+
+    def run_id(self, experiment: str) -> str:
+        """Return the id of an open run that was sent to the server."""
+        return str(self.open[experiment].sent()["run"])
+
+    def _follow(self) -> None:
+        """Enter what trainings leave, as long as the run lasts."""
+        sizes: dict[Path, int] = {}
+        while not self._stop.wait(self.pause):
+            for experiment in list(self.open):
+                for path in sorted(self.works.get(experiment, Path()).glob("seed_*/live.jsonl")):
+                    if sizes.get(path) != (size := path.stat().st_size):
+                        sizes[path] = size
+                        self.record(experiment, read_rows(path))
+            self.outbox.deliver()
 
     def log_history(self, experiment: str, history: pd.DataFrame) -> None:
         """Log curves: the first seed under plain names, others as `<name>/seed_<n>`."""
-        now = int(time.time() * 1000)
-        first = history["seed"].iat[0] if len(history) else None
-        rows = history[["seed", "epoch", "name", "value"]].itertuples(index=False)
-        metrics = [
-            Metric(name if seed == first else f"{name}/seed_{seed}", float(value), now, int(epoch))
-            for seed, epoch, name, value in rows
-        ]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.open[experiment], metrics=metrics[start : start + BATCH])
+        self.record(
+            experiment, history[["seed", "epoch", "name", "value"]].itertuples(index=False, name=None)
+        )
+        self.outbox.deliver()
+
+    def record(self, experiment: str, rows: Iterable[tuple[int, int, str, float]]) -> None:
+        """Enter the points that are not entered yet; other values for old points are another training's."""
+        with self.outbox.lock:
+            if experiment not in self.open:
+                return
+            seeds = self.parameters[experiment].get("train", {}).get("seeds", [0])
+            points = {
+                (name if seed == seeds[0] else f"{name}/seed_{seed}", int(epoch)): float(value)
+                for seed, epoch, name, value in rows
+            }
+            known = self.points[experiment]
+            if any(repr(known.get(point, value)) != repr(value) for point, value in points.items()):
+                self.end(experiment, "KILLED")
+                plain = {key: str(value) for key, value in flat(self.parameters[experiment]).items()}
+                self._start_afresh(experiment, plain)
+                known = self.points[experiment]
+            fresh = {point: value for point, value in points.items() if point not in known}
+            known |= fresh
+            entries = [(key, value, _now(), step) for (key, step), value in fresh.items()]
+            for start in range(0, len(entries), BATCH):
+                self.open[experiment].add("metrics", entries[start : start + BATCH])
 
     def log_scores(self, experiment: str, metrics: dict[str, Any], contract_key: str) -> None:
         """Log the figures of `metrics.json`; contract and fingerprint become tags."""
-        now = int(time.time() * 1000)
         values = {k: v for k, v in metrics["values"].items() if v is not None}
-        entries = [Metric(_key(k), float(v), now, 0) for k, v in values.items()]
+        entries = [(_key(k), float(v), _now(), 0) for k, v in values.items()]
         tags = {
             "contract": json.dumps(metrics["contract"])[:5000],
             "contract_key": contract_key,
             "fingerprint": str(metrics["fingerprint"]),
             "device": str(metrics["device"]),
         }
-        self.client.log_batch(self.open[experiment], entries, tags=[RunTag(k, v) for k, v in tags.items()])
+        with self.outbox.lock:
+            for start in range(0, len(entries), BATCH):
+                self.open[experiment].add("metrics", entries[start : start + BATCH])
+            self.open[experiment].add("tags", tags)
+        self.outbox.deliver()
 
     def log_files(self, experiment: str, files: list[Path]) -> None:
         """Copy files to the run's artifacts."""
         for file in files:
             if file.exists():
-                self.client.log_artifact(self.open[experiment], str(file))
+                self.open[experiment].add("file", str(file))
+        self.outbox.deliver()
 
     def end(self, experiment: str, status: str) -> None:
         """Close the run of an experiment: FINISHED, FAILED or KILLED."""
-        run_id = self.open.pop(experiment, None)
-        if run_id:
-            self.client.set_terminated(run_id, status)
+        with self.outbox.lock:
+            journal = self.open.pop(experiment, None)
+            if journal:
+                journal.add("end", {"status": status, "time": _now()})
+        self.outbox.deliver()
 
     def end_all(self, status: str) -> None:
-        """Close whatever is open."""
+        """Close whatever is open, and try once more to send all there is."""
+        if not self.open and not self.parent:
+            return
+        self._stop.set()
         for experiment in list(self.open):
             self.end(experiment, status)
         if self.parent:
-            self.client.set_terminated(self.parent, status)
+            self.parent.add("end", {"status": status, "time": _now()})
             self.parent = None
+        if not self.outbox.deliver(insist=True):
+            logger.warning("the next run sends to MLflow what waits in %s", self.outbox.folder)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, int, str, float]]:
+    """Yield the rows that a training left so far: seed, epoch, name, value."""
+    for line in path.read_text(encoding="utf8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            row = json.loads(line)
+            yield row["seed"], row["epoch"], row["name"], row["value"]
+
+
+def _run_note(work: Path) -> tuple[str, dict[str, str]] | None:
+    """Read which journal and parameters an interrupted training has."""
+    try:
+        name, parameters = json.loads((work / "run.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return name, parameters
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,6 +13,7 @@ import torch
 
 from cv_pipelines.data.datasets import sample_seed
 from cv_pipelines.errors import CvPipelinesError
+from cv_pipelines.training.state import snapshot, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +23,17 @@ class NotFiniteError(CvPipelinesError):
 
 
 class History(L.Callback):
-    """Keeps every logged figure of every epoch; its rows survive an interruption within the checkpoint."""
+    """Keeps every logged figure of every epoch; its rows survive an interruption within the checkpoint.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: of the training.
+        live: where rows are left at once, a JSON line each, for whoever watches; those of an epoch that is
+            done again after an interruption stand there twice.
+    """
+
+    def __init__(self, seed: int, live: Path | None = None) -> None:
         self.seed = seed
+        self.live = live
         self.rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,13 +54,21 @@ class History(L.Callback):
         del pl_module
         self._record(trainer, "train_")
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
-        self.rows.append(self._row(trainer, "lr", float(rate)))
+        self._add([self._row(trainer, "lr", float(rate))])
+
+    def _add(self, rows: list[dict[str, Any]]) -> None:
+        self.rows += rows
+        if self.live is not None:
+            with self.live.open("a", encoding="utf8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
+        rows = []
         for name, value in trainer.callback_metrics.items():
             # A validation figure may be undefined (no large objects, say); that is no point of a curve.
             if name.startswith(prefix) and not (prefix == "val_" and math.isnan(float(value))):
-                self.rows.append(self._row(trainer, name, float(value)))
+                rows.append(self._row(trainer, name, float(value)))
+        self._add(rows)
 
     def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
         return {"seed": self.seed, "epoch": trainer.current_epoch, "name": name, "value": value}
@@ -75,7 +93,14 @@ class StepSeed(L.Callback):
 
 
 class FiniteGuard(L.Callback):
-    """Stops a training whose loss is no number, instead of letting it go on in silence."""
+    """Stops a training whose loss is no number, instead of letting it go on in silence.
+
+    Args:
+        folder: where the batch that gave such a loss is saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,15 +108,23 @@ class FiniteGuard(L.Callback):
         """Check the loss of each batch.
 
         Raises:
-            NotFiniteError: the loss is NaN or infinite.
+            NotFiniteError: the loss is NaN or infinite; names the file that holds the batch and its samples.
         """
-        del pl_module, batch
+        del pl_module
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, torch.Tensor) and not torch.isfinite(loss):
-            raise NotFiniteError(
-                f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
-                "lower the learning rate or clip the gradient"
-            )
+        if not isinstance(loss, torch.Tensor) or torch.isfinite(loss):
+            return
+        loader: Any = trainer.train_dataloader
+        samples = loader.dataset.data.samples["sample_id"]
+        ids = [str(samples.iat[int(index)]) for index in batch["index"]]
+        path = self.folder / f"not_finite_epoch_{trainer.current_epoch}_step_{batch_idx}.pt"
+        kept = {"loss": loss, "sample_ids": ids, "batch": batch}
+        write_whole(snapshot(kept), path)
+        shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+        raise NotFiniteError(
+            f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
+            f"lower the learning rate or clip the gradient; the batch ({shown}) is kept in {path}"
+        )
 
 
 class Lasso(L.Callback):
@@ -119,6 +152,10 @@ class Lasso(L.Callback):
 
 class ValidateLast(L.Callback):
     """Validates after the last epoch, which is often the best, also where `validate_every` passes it over."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A training may be taken up within its last epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask for a validation of every epoch once the last one starts."""

@@ -1,4 +1,4 @@
-"""Fitting one experiment: a training a seed, each resumed at the last whole epoch if it was interrupted."""
+"""Fitting one experiment: a training a seed, each taken up where it was interrupted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
 from cv_pipelines.data.memory import keep_freed_memory
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
-from cv_pipelines.errors import ConfigError
+from cv_pipelines.data.spare import Spare
+from cv_pipelines.errors import ConfigError, LoaderError
 from cv_pipelines.models import builder
 from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.tasks import task_class
@@ -37,6 +38,8 @@ from cv_pipelines.training.assembly import Mode, asked_for, float32_products, pr
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 from cv_pipelines.training.memory import with_retries
+from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
+from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +63,12 @@ class Job:
     init: Checkpoint | None = None
 
 
-def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
+def fit(job: Job, keep: bool = False) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
     """Train every seed of an experiment.
+
+    Args:
+        job: what to fit.
+        keep: leave the states of the trainings where they are, for who has yet to save what they gave.
 
     Returns:
         A checkpoint a seed, and the history: `seed`, `epoch`, `name`, `value`, a row a figure.
@@ -73,7 +80,8 @@ def fit(job: Job) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
         job.folder / "halved",
         fingerprint(job),
     )
-    shutil.rmtree(job.folder, ignore_errors=True)
+    if not keep:
+        shutil.rmtree(job.folder, ignore_errors=True)
     return result
 
 
@@ -103,7 +111,8 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
-    for key in ("workers", "device", "seeds", "oom_retries"):  # change no result, or name several trainings
+    # These change no result, or name several trainings.
+    for key in ("workers", "device", "seeds", "oom_retries", "checkpoint_every"):
         config["train"].pop(key)
     cache = config.pop("cache")
     config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
@@ -120,16 +129,23 @@ def fingerprint(job: Job) -> str:
 
 def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """Train one seed; take up an interrupted training of the same fingerprint."""
-    started = time.perf_counter()
     folder = job.folder / f"seed_{seed}"
-    resume = prepare_folder(folder, fingerprint(job))
+    start = prepare_folder(folder, fingerprint(job))
+    started = time.perf_counter() - start.seconds
     L.seed_everything(seed, verbose=False)
     torch.set_flush_denormal(True)  # tiny numbers in dying units are ten times slower on a CPU
     task = make_task(job)
-    history = History(seed)
-    trainer = make_trainer(job, task, folder, history, f"{job.experiment} seed {seed}")
-    train, val = loaders(job, task, seed, epochs_done(resume))
-    with quiet(), float32_products(job.config.train.matmul_precision):
+    history = History(seed, folder / "live.jsonl")
+    trainer = make_trainer(job, task, folder, history, start)
+    train, val = loaders(job, task, seed, start)
+    resume = folder / STATE if start != Position() else None
+    settings = job.config.train
+    with (
+        quiet(),
+        loader_deaths(),
+        deterministic(settings.deterministic),
+        float32_products(settings.matmul_precision),
+    ):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     states, epoch, score = collect(folder, job.config, trainer)
     meta = Meta(
@@ -153,21 +169,21 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     return Checkpoint(meta, states), history.rows
 
 
-def prepare_folder(folder: Path, stamp: str) -> str | None:
-    """Return the path of an interrupted training's state, or None after clearing what does not fit."""
+def prepare_folder(folder: Path, stamp: str) -> Position:
+    """Return where an interrupted training stands; clear the folder of one that does not fit."""
     note = folder / "fingerprint"
-    if note.exists() and note.read_text(encoding="utf8") == stamp and (folder / "last.ckpt").exists():
-        logger.info("taking up the interrupted training in %s", folder)
-        return str(folder / "last.ckpt")
+    fits = note.exists() and note.read_text(encoding="utf8") == stamp
+    position = position_of(folder / STATE) if fits else None
+    if position is not None:
+        logger.info(
+            "taking up the interrupted training in %s: epoch %d, step %d",
+            *(folder, position.epoch, position.batches),
+        )
+        return position
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     note.write_text(stamp, encoding="utf8")
-    return None
-
-
-def epochs_done(resume: str | None) -> int:
-    """Return how many whole epochs an interrupted training's state holds; 0 for a fresh start."""
-    return int(torch.load(resume, map_location="cpu", weights_only=False)["epoch"]) + 1 if resume else 0
+    return Position()
 
 
 def make_task(job: Job) -> Task:
@@ -184,40 +200,40 @@ def make_task(job: Job) -> Task:
     return kind(model, context, **config.loss)
 
 
-def make_trainer(job: Job, task: Task, folder: Path, history: History, title: str) -> L.Trainer:
+def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Position) -> L.Trainer:
     """Build Lightning's trainer with our callbacks."""
-    train = job.config.train
+    train, writer = job.config.train, StateWriter()
     validates = has_validation(job, task)
     monitor = task.monitor if validates else None
     callbacks: list[L.Callback] = [
         history,
         StepSeed(history.seed),
-        FiniteGuard(),
+        FiniteGuard(folder),
         ValidateLast(),
-        EpochLog(title, task.monitor),
+        EpochLog(f"{job.experiment} seed {history.seed}", task.monitor),
     ]
-    # With no figure to watch, the mode alone tells the two checkpoint callbacks' states apart.
-    mode: Mode = "max" if task.higher_is_better or not validates else "min"
+    mode: Mode = "max" if task.higher_is_better else "min"
     callbacks += asked_for(train, monitor, mode)
     if validates and train.early_stopping:
         callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
     callbacks.append(
         ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
     )
-    callbacks.append(
-        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    )
+    # Last, so that it finds what all others keep up to date.
+    callbacks.append(KeepState(folder, train.checkpoint_every, writer, start))
     on_terminal = sys.stderr.isatty()
     callbacks += [RichProgressBar(leave=False)] if on_terminal else []
     return L.Trainer(
         accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[train.device],
         devices=1,
         precision=train.precision,
+        deterministic=train.deterministic or None,
         max_epochs=train.epochs,
         check_val_every_n_epoch=train.validate_every,
         gradient_clip_val=train.gradient_clip,
         accumulate_grad_batches=train.accumulate,
         callbacks=callbacks,
+        plugins=[writer],
         logger=False,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
@@ -236,9 +252,12 @@ def has_validation(job: Job, task: Task) -> bool:
 
 
 def loaders(
-    job: Job, task: Task, seed: int, epoch: int = 0
+    job: Job,
+    task: Task,
+    seed: int,
+    start: Position = Position(),  # noqa: B008 - it is frozen
 ) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Build the loaders of the fitted and of the validation split; the first starts with `epoch`.
+    """Build the loaders of the fitted and of the validation split; the first starts at `start`.
 
     Workers fetch ahead before Lightning names the epoch of a resumed training.
     """
@@ -247,13 +266,14 @@ def loaders(
     augment = Chain(config.augment) if config.augment else None
     size = config.inputs.size
     target = "masks" if augment is not None and augment.needs_masks else task.target
-    dataset = SampleDataset(fitted, target, size, augment, seed)
+    spare = Spare(job.folder / f"seed_{seed}" / "unreadable.tsv", config.train.bad_samples)
+    dataset = SampleDataset(fitted, target, size, augment, seed, spare)
     common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
     batch = min(config.train.batch_size, len(dataset))
     train = DataLoader(
         dataset,
         batch,
-        sampler=EpochSampler(len(dataset), seed, epoch),
+        sampler=EpochSampler(len(dataset), seed, start.epoch, start.batches * batch),
         drop_last=len(dataset) >= 2 * batch,
         **common,
     )
@@ -311,6 +331,35 @@ def device_name(trainer: L.Trainer) -> str:
     """Return the name of the device that was trained on, such as `cpu` or a GPU's product name."""
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Give back what the `deterministic` switch changes in torch, for the experiments that follow."""
+    try:
+        yield
+    finally:
+        if wanted:
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.deterministic = False
+
+
+@contextmanager
+def loader_deaths() -> Iterator[None]:
+    """Tell what it means that a loader process is gone.
+
+    Raises:
+        LoaderError: in place of torch's `RuntimeError`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LoaderError(
+            f"{error} Most often the system kills it for its memory: lower train.workers or "
+            "train.batch_size. The same command goes on where the state was last kept"
+        ) from error
 
 
 @contextmanager

@@ -46,4 +46,4 @@ def train_model(
     if config.cache:
         with running_on(parse("source", SourceConfig, tables["source"]).engine):
             data = with_cache(config, data, cache)
-    return fit(Job(name, config, data, folder, start))
+    return fit(Job(name, config, data, folder, start), keep=True)  # a hook clears it once all is saved
