@@ -78,7 +78,7 @@ def test_an_unknown_key_names_file_key_value_and_what_is_allowed():
     text = message(ExperimentConfig, EXPERIMENT | {"modle": {"name": "unet"}})
     assert text.startswith(f"{WHERE}: modle: unknown key (value {{'name': 'unet'}}); allowed are ")
     assert (
-        "augment, cache, embedder, evaluate, init_from, init_weights, inputs, loss, model, source, task, tour"
+        "augment, cache, embedder, evaluate, group, init_from, init_weights, inputs, loss, model, source"
         in text
     )
 

@@ -67,7 +67,7 @@ def test_a_right_one_passes():
         ({"loss": {"label_smoothing": "much"}}, ["loss: label_smoothing", "'much'"]),
         (
             {"optimiser": {}},
-            ["optimiser: unknown key", "augment, cache, embedder, evaluate, init_from, init_weights"],
+            ["optimiser: unknown key", "augment, cache, embedder, evaluate, group, init_from, init_weights"],
         ),
         (train(epochs=0), ["train.epochs", "greater than 0", "value 0"]),
         (train(epochs="10"), ["train.epochs", "'10'", "integer"]),
