@@ -40,6 +40,7 @@ TAGS = {
 }
 LAYERS = {
     "02_intermediate": "intermediate",
+    "04_feature": "feature",
     "05_model_input": "model_input",
     "06_models": "models",
     "07_model_output": "model_output",
@@ -101,9 +102,9 @@ def test_an_experiment_runs_from_raw_files_to_its_report(name):
     assert {f"{experiment.source}.{stage}" for stage in stages} <= ran
     assert {f"{name}.{stage}" for stage in ("train_model", "predict", "score", "draw_report")} <= ran
     assert (f"{name}.coco_files" in ran) == (experiment.task == "detection")
-    # all that comes from outside are parameters and the folders that nodes work in
+    # all that comes from outside are parameters and the folders that nodes work in or keep images in
     outside = {dataset.split(".")[-1] for dataset in pipeline.inputs() if not dataset.startswith("params:")}
-    assert outside == {"store", "work"}
+    assert outside == {"store", "packed", "work"}
 
 
 def test_a_group_holds_the_tour_experiments_of_its_task():

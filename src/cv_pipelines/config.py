@@ -213,7 +213,7 @@ class Cache(Strict):
 
     Attributes:
         side: larger images are kept scaled down to this shorter side, in pixels; None keeps all pixels.
-        gigabytes: the most that the cache of the whole project may take, in 10⁹ bytes.
+        gigabytes: the most that the cache of the source may take, in 10⁹ bytes.
     """
 
     side: Positive | None = None

@@ -91,7 +91,7 @@ def packed(data: SourceData, splits: Sequence[str], cache: Cache, folder: Path, 
         data: the source; one that is packed arrays already is returned as it is.
         splits: whose images are packed.
         cache: side and bound.
-        folder: of the cache, shared by all experiments.
+        folder: of the cache, shared by the experiments of the source.
         masks: whether to pack the target masks too; samples without one are then left out.
 
     Raises:

@@ -28,7 +28,7 @@ def train_model(
         name: of the experiment.
         experiment: its parameters.
         folder: where an interrupted training leaves its state.
-        cache: folder of packed images, shared by all experiments.
+        cache: folder of the source's packed images, shared by its experiments.
         verdict: says that the source is within its limits; without it there is nothing to train on.
         init: checkpoints of the experiment that `init_from` names; its first seed starts every training.
         tables: its source; see `source_data`.

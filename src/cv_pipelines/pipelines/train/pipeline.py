@@ -10,7 +10,7 @@ from cv_pipelines.pipelines.train.nodes import train_model
 
 def create_pipeline(experiment: str, source: str, init_from: str | None) -> Pipeline:
     """Manifest and statistics to checkpoints; `init_from` adds the edge from another experiment."""
-    own = {"experiment": f"params:{experiment}", "folder": f"{experiment}.work", "cache": "packed_images"}
+    own = {"experiment": f"params:{experiment}", "folder": f"{experiment}.work", "cache": f"{source}.packed"}
     inputs = own | source_inputs(source, "statistics", "verdict")
     if init_from:
         inputs["init"] = f"{init_from}.checkpoint"
