@@ -25,7 +25,7 @@ BAD = {
     ),
     "unknown section": (
         "classification_digits: {modle: x}",
-        ["classification_digits: modle: unknown key (value 'x'); allowed are augment, embedder, evaluate"],
+        ["classification_digits: modle: unknown key (value 'x'); allowed are augment, cache, embedder"],
     ),
     "wrong type": (
         "classification_digits: {train: {epochs: many}}",

@@ -114,7 +114,8 @@ def test_it_joins_with_other_steps(seed):
     assert set(found["masks"].unique().tolist()) <= {0, 1}
     for mask, box in zip(found["masks"], found["boxes"], strict=True):
         assert torch.allclose(box.as_subclass(torch.Tensor), extents(mask[None])[0], atol=2)
-        assert found["image"][0][mask == 1].float().mean() > 150
+        if mask.sum() >= 100:  # a sliver that a crop leaves is all edge, half of it turned ground
+            assert found["image"][0][mask == 1].float().mean() > 150
 
 
 @pytest.mark.parametrize("form", ["polygons", "run lengths", "compressed"])
