@@ -196,6 +196,7 @@ def test_the_augmentation_gallery_needs_a_prepared_source(project):
     assert "Error: digits: not prepared, run `kedro run --pipelines data_digits` first" in done.stderr
 
 
+@pytest.mark.slow  # prepares a source and starts kedro twice
 def test_the_augmentation_gallery_of_a_prepared_source(project):
     done = python(project, "-m", "kedro", "run", "--pipelines", "data_digits")
     assert done.returncode == 0, done.stderr

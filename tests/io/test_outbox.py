@@ -109,6 +109,7 @@ def test_another_training_has_a_run_of_its_own(project, change):
     assert [curve(now, run) for run in runs(now)] == [[(0, 1.0)], [(0, 2.0 if change == "data" else 1.0)]]
 
 
+@pytest.mark.slow  # waits for a lock to be given up
 def test_a_locked_database_holds_up_nothing_and_gets_all_later(project, caplog):
     lock = sqlite3.connect(project / "mlflow.db", isolation_level=None)
     now = tracker(project)
