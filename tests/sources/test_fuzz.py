@@ -88,10 +88,22 @@ def test_damage_is_undone(tmp_path):
     (tmp_path / "b").write_bytes(b"2")
     other = tmp_path / "c"
     for odd in damage.ODD:
-        with damage.applied({tmp_path / "a": odd, tmp_path / "b": b"3", other: b"4"}):
+        with damage.applied({tmp_path / "a": odd, tmp_path / "b": b"3", other: b"4"}, tmp_path):
             assert not (tmp_path / "a").is_file()
             assert (tmp_path / "b").read_bytes() == b"3"
         assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../other", "a/..", "a/../../other", "/other"])
+def test_nothing_outside_of_the_data_set_is_touched(tmp_path, name):
+    root = tmp_path / "set"
+    root.mkdir()
+    (tmp_path / "other").write_bytes(b"1")
+    (root / "b").write_bytes(b"2")
+    with pytest.raises(ValueError, match="is not below"), damage.applied({root / name: "nothing"}, root):
+        raise AssertionError
+    assert (tmp_path / "other").read_bytes() == b"1"
+    assert (root / "b").read_bytes() == b"2"
 
 
 def test_an_untyped_exception_a_hang_and_a_wrong_table_are_finds(strict, monkeypatch, tmp_path):

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--readers", nargs="*", default=[])
     parser.add_argument("--modes", nargs="*", default=["random", "structured"])
     parser.add_argument("--atheris", action="store_true", help="the mode 'guided' too, which needs atheris")
+    parser.add_argument("--only", nargs="*", default=[""], help="runs whose name holds one of these texts")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)  # of a process of its own
     asked = parser.parse_args()
     if asked.run:
@@ -36,7 +37,7 @@ def main() -> None:
     if "guided" in modes and not _has_atheris():
         modes.remove("guided")
         print("atheris is not installed (pip install atheris): the guided mode is left out")
-    sys.exit(1 if _all(asked.inputs, asked.seed, modes, asked.readers) else 0)
+    sys.exit(1 if _all(asked.inputs, asked.seed, modes, asked.readers, asked.only) else 0)
 
 
 def _has_atheris() -> bool:
@@ -66,7 +67,7 @@ def _hasten() -> None:
     hasten()
 
 
-def _all(inputs: int, seed: int, modes: list[str], readers: list[str]) -> int:
+def _all(inputs: int, seed: int, modes: list[str], readers: list[str], only: list[str]) -> int:
     """Do all runs, each in a process of its own; return the number of finds."""
     from fuzzing.runs import runs
 
@@ -74,6 +75,8 @@ def _all(inputs: int, seed: int, modes: list[str], readers: list[str]) -> int:
     raw = os.environ.get("CV_PIPELINES_RAW")
     found, done = 0, []
     for run in runs(inputs, seed, modes, raw, readers):
+        if not any(text in str(run) for text in only):
+            continue
         with TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
             code = _started(run, report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,8 +90,19 @@ def _renumbered(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 @contextmanager
-def applied(damage: Damage) -> Iterator[None]:
-    """Damage a data set within this context."""
+def applied(damage: Damage, root: Path) -> Iterator[None]:
+    """Damage a data set within this context.
+
+    Args:
+        damage: what is done.
+        root: folder of the data set.
+
+    Raises:
+        ValueError: a path is not strictly below `root`; nothing is touched.
+    """
+    for path in damage:
+        if not _strictly_below(path, root):
+            raise ValueError(f"{path} is not below {root}")
     whole = {path: path.read_bytes() if path.is_file() else None for path in damage}
     try:
         for path, content in damage.items():
@@ -104,6 +114,12 @@ def applied(damage: Damage) -> Iterator[None]:
         for path, data in whole.items():
             if data is not None:
                 path.write_bytes(data)
+
+
+def _strictly_below(path: Path, root: Path) -> bool:
+    """Whether a path, `..` taken for what it means, lies below a folder: what is undone is removed."""
+    plain = Path(os.path.normpath(path))
+    return plain.name == path.name and root in plain.parents and not root.is_symlink()
 
 
 def _put(path: Path, content: bytes | Odd) -> None:
@@ -123,6 +139,6 @@ def _put(path: Path, content: bytes | Odd) -> None:
 def _clear(path: Path) -> None:
     with suppress(OSError, ValueError):
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            path.rmdir()  # the folders that are put in a file's place are empty
         else:
             path.unlink()

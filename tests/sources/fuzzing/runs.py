@@ -108,7 +108,7 @@ def _write(report: Path, results: Results) -> None:
 
 def _try(results: Results, case: Case, folder: Path, damage: Damage, name: str) -> None:
     changed = {path.relative_to(folder).as_posix(): _shown(content) for path, content in damage.items()}
-    with applied(damage):
+    with applied(damage, folder):
         results.add(lambda: attempt(case.reader, folder, case.options), lambda: f"{name}: {changed}")
 
 

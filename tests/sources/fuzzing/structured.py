@@ -108,8 +108,9 @@ def _odd_place(draw: Draw, path: Path) -> Damage:
     )
     odd = draw(st.sampled_from(["", "\udcff"]))  # a byte that is no UTF-8
     end = draw(st.sampled_from([path.suffix, path.suffix.swapcase(), ""]))
-    other = path.parent / f"{stem}{odd}{end}"
-    if other in {path, path.parent, path.parent.parent}:
+    name = f"{stem}{odd}{end}"
+    other = path.parent / name
+    if other == path or name in {".", ".."}:
         return {path: "nothing"}
     return {path: "nothing", other: path.read_bytes()}
 
