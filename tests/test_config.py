@@ -19,8 +19,8 @@ from cv_pipelines.config import (
     options_model,
     parse,
 )
+from cv_pipelines.config.train import Optimizer, Train
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.recipe import Optimizer, Train
 
 WHERE = "conf/base/parameters/experiments/mine.yml: mine"
 TRAIN = {"epochs": 3, "batch_size": 8, "optimizer": {"lr": 0.01}}

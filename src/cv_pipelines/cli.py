@@ -20,11 +20,12 @@ HEADER = """\
 # Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
 # `dvc repro tour` brings the tour up to date, `dvc repro NAME` one experiment and what it needs.
 """
-SOURCE_CODE = ["config.py", "data", "pipelines/ingest", "pipelines/prepare", "sections.py", "sources"]
+SOURCE_CODE = [
+    *("config/__init__.py", "config/sections.py", "data", "pipelines/ingest", "pipelines/prepare", "sources"),
+]
 # Drawing code is left out: a changed figure must not train a model again.
 EXPERIMENT_CODE = [
-    *("config.py", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "recipe.py"),
-    *("sections.py", "tasks", "training"),
+    *("config", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
 ]
 FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
 SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]
@@ -171,7 +172,7 @@ def augment_gallery(
 @click.pass_obj
 def find_lr(metadata: ProjectMetadata, experiment: str, low: float, high: float, steps: int) -> None:
     """Raise the learning rate of EXPERIMENT step by step, and say where its loss falls most steeply."""
-    from cv_pipelines.plots.craft import rates_page
+    from cv_pipelines.plots.comparison import rates_page
     from cv_pipelines.training.finders import find_rate
 
     found = find_rate(job_of(metadata, experiment), low, high, steps)

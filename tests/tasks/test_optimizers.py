@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from cv_pipelines.config.train import Optimizer, Train
 from cv_pipelines.models import builder
-from cv_pipelines.recipe import Optimizer, Train
 from cv_pipelines.tasks.optimizers import encoder_layers, make_optimizer, make_scheduler, parameter_groups
 
 

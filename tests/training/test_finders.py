@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.training import finders, fit, memory
+from cv_pipelines.training import finders, fit, retries
 from cv_pipelines.training.fit import Job
 
 
@@ -103,7 +103,7 @@ class TestOutOfMemory:
             raise RuntimeError("shapes do not fit")
 
         with pytest.raises(RuntimeError, match="shapes"):
-            memory.with_retries(config, broken, tmp_path / "note", "stamp")
+            retries.with_retries(config, broken, tmp_path / "note", "stamp")
 
     def test_a_training_that_is_taken_up_begins_with_the_batch_that_fitted(self, experiment, tmp_path):
         config = experiment("classification", train={"batch_size": 8, "oom_retries": 3})
@@ -117,12 +117,12 @@ class TestOutOfMemory:
 
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
-                memory.with_retries(config, run, tmp_path / "note", "stamp")
+                retries.with_retries(config, run, tmp_path / "note", "stamp")
         assert sizes == [8, 4, 4]
         with pytest.raises(KeyboardInterrupt):
-            memory.with_retries(config, run, tmp_path / "note", "other")
+            retries.with_retries(config, run, tmp_path / "note", "other")
         assert sizes[3:] == [8, 4]
 
     def test_a_gan_only_halves(self, experiment):
-        halved = memory.halved(experiment("gan"))
+        halved = retries.halved(experiment("gan"))
         assert (halved.train.batch_size, halved.train.accumulate) == (4, 1)

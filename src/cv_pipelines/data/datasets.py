@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cv_pipelines.data.augment.objects import rectangles
+from cv_pipelines.data.augment.objects import Item, rectangles
 from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
 from cv_pipelines.data.schema import Categories
@@ -27,8 +27,6 @@ from cv_pipelines.errors import BadSampleError
 
 Target = Literal["none", "label", "labels", "mask", "boxes", "masks"]
 """What a sample's target is; `masks` are boxes with a mask of each object."""
-
-Item = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from PIL import Image
 from cv_pipelines.config import Named
 from cv_pipelines.data.augment import AUGMENTS, Chain
 from cv_pipelines.data.augment.catalogue import REQUIRED, Description, describe
+from cv_pipelines.data.augment.objects import Item
 from cv_pipelines.data.datasets import SampleDataset, SourceData, Target
 from cv_pipelines.errors import SourceError
 from cv_pipelines.plots.document import Block, document, figure_html, paragraphs, table
@@ -32,8 +33,6 @@ from cv_pipelines.plots.rasters import (
 from cv_pipelines.plots.samples import SIGNAL_CHANNELS, SIGNAL_RATE, evenly, mask_colors
 from cv_pipelines.plots.signals import signal_gallery
 from cv_pipelines.plots.theme import spread_color
-
-Item = dict[str, Any]
 
 DRAWS = {"image": 3, "signal": 2}
 CELL_PIXELS = 400

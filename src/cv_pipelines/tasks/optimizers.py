@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from cv_pipelines.recipe import Optimizer, Schedule, Train
+from cv_pipelines.config.train import Optimizer, Schedule, Train
 
 RULES: dict[str, type[TorchOptimizer]] = {
     "adagrad": torch.optim.Adagrad,

@@ -11,15 +11,18 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
+from cv_pipelines.config.train import Train
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models.recompute import recompute_blocks
-from cv_pipelines.recipe import Train
 from cv_pipelines.training.averaging import Swa
 from cv_pipelines.training.callbacks import Lasso
 from cv_pipelines.training.phases import Phases, freeze
 from cv_pipelines.training.plateau import Plateau
 
 Mode = Literal["max", "min"]
+
+ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}
+"""What Lightning calls the choices of `train.device`."""
 
 
 def asked_for(train: Train, monitor: str | None, mode: Mode) -> list[L.Callback]:

@@ -16,12 +16,10 @@ from torch.utils.data import DataLoader
 
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.tasks.base import Task
-from cv_pipelines.training.assembly import float32_products
+from cv_pipelines.training.assembly import ACCELERATORS, float32_products
 from cv_pipelines.training.callbacks import StepSeed
 from cv_pipelines.training.fit import Job, loaders, make_task, quiet, training_data
-from cv_pipelines.training.memory import out_of_memory
-
-ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}
+from cv_pipelines.training.retries import out_of_memory
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ from cv_pipelines.models import builder
 from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
-from cv_pipelines.training.assembly import Mode, asked_for, float32_products, prepare_model
+from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, float32_products, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
-from cv_pipelines.training.memory import with_retries
 from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
+from cv_pipelines.training.retries import with_retries
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
     on_terminal = sys.stderr.isatty()
     callbacks += [RichProgressBar(leave=False)] if on_terminal else []
     return L.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[train.device],
+        accelerator=ACCELERATORS[train.device],
         devices=1,
         precision=train.precision,
         deterministic=train.deterministic or None,

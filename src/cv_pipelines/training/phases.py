@@ -10,8 +10,8 @@ import lightning as L
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cv_pipelines.config.train import Train
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.recipe import Train
 from cv_pipelines.tasks.base import Task
 from cv_pipelines.tasks.optimizers import in_encoder, make_scheduler, parameter_groups, phase_steps
 

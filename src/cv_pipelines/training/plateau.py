@@ -8,7 +8,7 @@ from typing import Any, Literal
 import lightning as L
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cv_pipelines.recipe import Schedule
+from cv_pipelines.config.train import Schedule
 
 
 class Plateau(L.Callback):

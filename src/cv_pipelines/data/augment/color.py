@@ -11,9 +11,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from cv_pipelines.config.sections import Positive
 from cv_pipelines.data.augment.geometry import Amount, Augment, Probability, Span, between, chance
 from cv_pipelines.data.augment.objects import Item
-from cv_pipelines.sections import Positive
 
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))

@@ -17,9 +17,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from cv_pipelines.config.sections import Positive
 from cv_pipelines.data.augment.objects import Item, extents, with_masks
 from cv_pipelines.data.schema import IGNORE_INDEX
-from cv_pipelines.sections import Positive
 
 Augment = Callable[[Item], Item]
 

@@ -17,7 +17,7 @@ def compare(group: str, experiments: list[str], **artefacts: Any) -> str:
         The page.
     """
     from cv_pipelines.config import ExperimentConfig, parse
-    from cv_pipelines.plots.craft import Run, comparison_page
+    from cv_pipelines.plots.comparison import Run, comparison_page
     from cv_pipelines.training.leaderboard import main_score
 
     panels: dict[str, list[Run]] = {}

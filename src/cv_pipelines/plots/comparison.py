@@ -115,6 +115,7 @@ def _table(runs: Sequence[Run]) -> str:
     lower = score_meaning(runs[0].score).better == "lower" if runs else False
 
     def held(run: Run) -> float:
+        """Return the score of a run, NaN where it has none."""
         value = run.metrics["values"].get(run.score)
         return math.nan if value is None else float(value)
 

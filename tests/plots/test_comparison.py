@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from cv_pipelines.plots.craft import Run, comparison_page, panel, rates_page
+from cv_pipelines.plots.comparison import Run, comparison_page, panel, rates_page
 from cv_pipelines.plots.theme import COLORS
 
 

@@ -22,9 +22,9 @@ from pydantic import (
     create_model,
 )
 
+from cv_pipelines.config.sections import AtMost, Positive, Share, Strict
+from cv_pipelines.config.train import Train
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.recipe import Train
-from cv_pipelines.sections import AtMost, Positive, Share, Strict
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cv_pipelines.sections import Choice, Positive, Share, Strict, refuse
+from cv_pipelines.config.sections import Choice, Positive, Share, Strict, refuse
 
 AtLeastZero = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
