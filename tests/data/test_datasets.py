@@ -225,3 +225,18 @@ def test_sampler_shuffles_anew_with_epoch_and_seed():
 def test_sample_seeds_are_distinct_and_fit_into_63_bits(one, two):
     assert 0 <= sample_seed(*one) < 2**63
     assert (sample_seed(*one) == sample_seed(*two)) == (one == two)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_holds_each_image_whatever_its_layout(channels):
+    pixels = torch.randint(256, (2, 5, 7, channels), dtype=torch.uint8)
+    last, planar = pixels[0].permute(2, 0, 1), pixels[1].permute(2, 0, 1).contiguous()
+    items = [
+        {"image": tv_tensors.Image(image), "label": label, "index": label}
+        for label, image in enumerate((last, planar))
+    ]
+    batch = Task.collate(items)
+    assert type(batch["image"]) is torch.Tensor
+    assert torch.equal(batch["image"], torch.stack([last, planar]))
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["label"].tolist() == [0, 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
-from torchvision.transforms import v2
 
+from cv_pipelines.data.augment.geometry import moved, resize
 from cv_pipelines.data.augment.objects import Item, rectangles
 from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
@@ -155,7 +155,7 @@ class SampleDataset(Dataset[Item]):
         self.augment = augment
         self.seed = seed
         cuts = augment is not None and getattr(augment, "cuts", False)
-        self.resize = v2.Resize(size, antialias=True) if size and not cuts else None
+        self.size = None if cuts else size
         self.objects = PackedObjects(data, target == "masks") if target in ("boxes", "masks") else None
         _ = data.columns  # packed here, once, and not in every worker
 
@@ -192,14 +192,14 @@ class SampleDataset(Dataset[Item]):
         tensor = self.data.read(index)
         if self.data.kind == "signal":
             return {"signal": tensor, **self._class_target(index), "index": index}
-        item: Item = {"image": tv_tensors.Image(tensor), "index": index}
+        item: Item = {"image": tensor.as_subclass(tv_tensors.Image), "index": index}
         if self.target == "mask":
             item["mask"] = tv_tensors.Mask(torch.from_numpy(self.data.mask(index)))
         elif self.objects is not None:
             item |= self._box_target(index, (int(tensor.shape[1]), int(tensor.shape[2])))
         else:
             item |= self._class_target(index)
-        return self.resize(item) if self.resize else item
+        return item if self.size is None else moved(item, partial(resize, size=self.size))
 
     def _class_target(self, index: int) -> Item:
         if self.target == "none":

@@ -47,19 +47,39 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map raw (…, C, H, W) images or (…, C, T) signals to float32 of the same shape."""
+    def forward(self, x: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+        """Map raw (…, C, H, W) images or (…, C, T) signals to float32 of the same shape.
+
+        Args:
+            x: the values; images as uint8.
+            memory_format: that a batch of images gets.
+        """
         trailing = 2 if x.dtype == torch.uint8 else 1
         shape = (-1, *(1,) * trailing)
         mean, std = self.mean.view(shape), self.std.view(shape)
         if x.ndim == 4 and x.dtype == torch.uint8 and x.device.type == "cpu":
-            result = torch.empty_like(x, dtype=torch.float32)
-            for image, out in zip(x, result, strict=True):  # one image stays in the processor's cache
-                torch.sub(image, mean, out=out).div_(std)
-            return result
-        return torch.sub(x, mean).div_(std)
+            return _one_by_one(x, mean, std, memory_format)
+        result = torch.sub(x, mean).div_(std)
+        return result.contiguous(memory_format=memory_format) if x.ndim == 4 else result
 
     def invert(self, x: Tensor) -> Tensor:
         """Map normalised (B, C, H, W) images back to 0..255 uint8."""
         raw = x.float() * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
         return raw.round().clamp(0, 255).to(torch.uint8)
+
+
+def _one_by_one(x: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Normalise (B, C, H, W) images so that each stays in the processor's cache.
+
+    Where channels come and stay last, mean and deviation are laid out along a row: repeated for each pixel
+    they would be met three numbers at a time.
+    """
+    result = torch.empty(x.shape, memory_format=memory_format, device=x.device)
+    inputs, outputs = x, result
+    rows = x.permute(0, 2, 3, 1)
+    if memory_format == torch.channels_last and rows.is_contiguous():
+        inputs, outputs = rows.flatten(2), result.permute(0, 2, 3, 1).flatten(2)
+        mean, std = mean.flatten().repeat(x.shape[3]), std.flatten().repeat(x.shape[3])
+    for image, out in zip(inputs, outputs, strict=True):
+        out.copy_(image).sub_(mean).div_(std)
+    return result

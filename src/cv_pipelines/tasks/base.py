@@ -73,8 +73,15 @@ class Task(L.LightningModule):
 
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> Any:
-        """Stack samples of equal shape into a batch."""
-        return default_collate([{k: _plain(v) for k, v in item.items()} for item in items])
+        """Stack samples of equal shape into a batch.
+
+        Images keep the channels of a pixel together, as they are decoded: a plain copy, which is quick; the
+        batch is still indexed as (B, C, H, W).
+        """
+        batch = default_collate([{k: _to_stack(k, v) for k, v in item.items()} for item in items])
+        if "image" in batch:
+            batch["image"] = batch["image"].permute(0, 3, 1, 2)
+        return batch
 
     @classmethod
     def collate_inputs(cls, items: list[dict[str, Any]]) -> Any:
@@ -83,11 +90,10 @@ class Task(L.LightningModule):
 
     def inputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the normalised model input of a batch, in the configured memory format."""
-        x: Tensor = self.normalize(batch["image"] if "image" in batch else batch["signal"])
-        return x.contiguous(memory_format=torch.channels_last) if self._channels_last(x) else x
-
-    def _channels_last(self, x: Tensor) -> bool:
-        return self.context.config.train.channels_last and x.ndim == 4
+        last = self.context.config.train.channels_last
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        x: Tensor = self.normalize(batch["image"] if "image" in batch else batch["signal"], memory_format)
+        return x
 
     def predict_rows(self, batch: Any) -> list[dict[str, Any]]:
         """Return the prediction table's rows of a batch; each has `sample_id`."""
@@ -139,6 +145,7 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def _plain(value: Any) -> Any:
-    """Strip tv_tensor classes, which loaders' collation would carry along."""
-    return value.as_subclass(Tensor) if isinstance(value, Tensor) else value
+def _to_stack(key: str, value: Any) -> Any:
+    """Strip tv_tensor classes, which loaders' collation would carry along; images become (H, W, C)."""
+    plain = value.as_subclass(Tensor) if isinstance(value, Tensor) else value
+    return plain.permute(1, 2, 0) if key == "image" else plain

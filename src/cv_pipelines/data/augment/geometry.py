@@ -39,7 +39,7 @@ BILINEAR = v2.InterpolationMode.BILINEAR
 
 def chance(p: float) -> bool:
     """Draw whether something of probability `p` happens."""
-    return bool(torch.rand(()) < p)
+    return torch.rand(()).item() < p
 
 
 def between(low: float, high: float) -> float:
@@ -54,10 +54,36 @@ def size_of(item: Item) -> tuple[int, int]:
 
 
 def moved(item: Item, move: Callable[[Any], Any]) -> Item:
-    """Apply one movement to image, boxes, mask and keypoints of an item."""
-    return {
-        key: move(value) if isinstance(value, tv_tensors.TVTensor) else value for key, value in item.items()
-    }
+    """Apply one movement to image, boxes, mask and keypoints of an item.
+
+    Args:
+        item: whose entries move.
+        move: gets the image as a plain tensor, for each operation on a marked one costs as much as the work.
+    """
+
+    def apply(value: Any) -> Any:
+        """Move what is marked."""
+        if isinstance(value, tv_tensors.Image):
+            return move(value.as_subclass(torch.Tensor)).as_subclass(tv_tensors.Image)
+        return move(value) if isinstance(value, tv_tensors.TVTensor) else value
+
+    return {key: apply(value) for key, value in item.items()}
+
+
+def resize(value: Any, size: Sequence[int]) -> Any:
+    """Resize an image (a plain tensor), boxes, a mask or keypoints, as `F.resize` does.
+
+    Torch's kernel for bytes takes half the time where the channels of a pixel lie together, as in decoded
+    images; but in a view of such an image, a crop, it sees that only by the stride of the batch.
+
+    Args:
+        value: (C, H, W) if it is an image.
+        size: height and width of the result, in pixels.
+    """
+    if isinstance(value, tv_tensors.TVTensor) or value.dtype != torch.uint8:
+        return F.resize(value, list(size), antialias=True)
+    batch = value.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+    return torch.nn.functional.interpolate(batch, tuple(size), mode="bilinear", antialias=True)[0]
 
 
 def mirror(*, p: Probability = 0.5) -> Augment:
@@ -106,7 +132,7 @@ def resized_crop(*, size: Size, scale: Span = (0.35, 1.0), ratio: Stretch = 4 / 
     def augment(item: Item) -> Item:
         """Cut and resize one item."""
         region = _region(size_of(item), (scale[0], scale[1]), ratio)
-        return moved(item, lambda value: F.resized_crop(value, *region, size, antialias=True))
+        return moved(item, lambda value: resize(F.crop(value, *region), size))
 
     return augment
 
@@ -179,7 +205,7 @@ def stretch(*, most: Stretch = 1.3) -> Augment:
 def _resized(item: Item, tall: float, wide: float) -> Item:
     height, width = size_of(item)
     size = [max(round(height * tall), 1), max(round(width * wide), 1)]
-    return moved(item, lambda value: F.resize(value, size, antialias=True))
+    return moved(item, lambda value: resize(value, size))
 
 
 def rotate(*, degrees: Amount = 10.0) -> Augment:
@@ -231,7 +257,7 @@ def _affine(
 ) -> Item:
     def move(value: Any) -> Any:
         """Move image, boxes, mask or keypoints."""
-        smooth = {"interpolation": BILINEAR} if isinstance(value, tv_tensors.Image) else {}
+        smooth = {} if isinstance(value, tv_tensors.TVTensor) else {"interpolation": BILINEAR}
         fill = FILL.get(type(value), 0)
         return F.affine(value, angle, list(translate), 1.0, list(shear), fill=fill, **smooth)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from cv_pipelines.data.augment.geometry import Above, Probability, Size, chance, moved, size_of
+from cv_pipelines.data.augment.geometry import Above, Probability, Size, chance, moved, resize, size_of
 from cv_pipelines.data.augment.objects import Item, joined, settle
 from cv_pipelines.data.augment.pasting import CopyPaste
 
@@ -164,5 +164,5 @@ def _tiled(item: Item, place: tuple[tuple[int, int], tuple[int, int]], whole: tu
     factor = max(want / have for want, have in zip(size, size_of(item), strict=True))
     scaled = [max(round(have * factor), want) for want, have in zip(size, size_of(item), strict=True)]
     cut = [(have - want) // 2 for want, have in zip(size, scaled, strict=True)]
-    part = settle(moved(item, lambda value: F.crop(F.resize(value, scaled, antialias=True), *cut, *size)))
+    part = settle(moved(item, lambda value: F.crop(resize(value, scaled), *cut, *size)))
     return moved(part, lambda value: F.pad(value, [left, top, whole[1] - right, whole[0] - bottom]))
