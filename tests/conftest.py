@@ -145,6 +145,7 @@ def experiment():
             "epochs": 2,
             "batch_size": 8,
             "device": "cpu",
+            "checkpoint_every": None,
             "optimizer": {"name": "adam" if task == "gan" else "adamw", "lr": 0.003},
             "select": "last" if task == "gan" else "best",
         }

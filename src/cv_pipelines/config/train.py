@@ -135,9 +135,9 @@ class Train(Strict):
             one stands in for each of them.
         deterministic: take only algorithms that give the same bits each time on a GPU, too; slower there, and
             an operation that has none is refused. A CPU always gives the same bits.
-        checkpoint_every: how often the state is kept within an epoch, beside its end: a number of steps, a
-            share of the epoch (below 1), or seconds (`30s`); None for the ends of epochs alone. Never changes
-            a result.
+        checkpoint_every: how often the state is kept: a number of steps or a share (below 1) of each epoch,
+            beside its end; seconds (`30s`), whatever the epochs; None for the ends of epochs alone. Never
+            changes a result.
         oom_retries: how often a training that runs out of memory starts again, with half the batch and twice
             the accumulation.
         seeds: one training each; scores are means over them.

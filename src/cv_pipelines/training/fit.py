@@ -133,7 +133,6 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     start = prepare_folder(folder, fingerprint(job))
     started = time.perf_counter() - start.seconds
     L.seed_everything(seed, verbose=False)
-    torch.set_flush_denormal(True)  # tiny numbers in dying units are ten times slower on a CPU
     task = make_task(job)
     history = History(seed, folder / "live.jsonl")
     trainer = make_trainer(job, task, folder, history, start)
@@ -143,6 +142,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     with (
         quiet(),
         loader_deaths(),
+        flushed_denormals(),
         deterministic(settings.deterministic),
         float32_products(settings.matmul_precision),
     ):
@@ -216,9 +216,17 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
     callbacks += asked_for(train, monitor, mode)
     if validates and train.early_stopping:
         callbacks.append(EarlyStopping(task.monitor, patience=train.early_stopping, mode=mode))
-    callbacks.append(
-        ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
-    )
+    if validates:
+        bare = not (train.ema or train.swa)  # averages take the weights' place in whole states only
+        callbacks.append(
+            ModelCheckpoint(
+                *(folder, "best"),
+                monitor=monitor,
+                mode=mode,
+                save_weights_only=bare,
+                enable_version_counter=False,
+            )
+        )
     # Last, so that it finds what all others keep up to date.
     callbacks.append(KeepState(folder, train.checkpoint_every, writer, start))
     on_terminal = sys.stderr.isatty()
@@ -309,28 +317,38 @@ def training_data(job: Job, seed: int) -> SourceData:
 def collect(
     folder: Path, config: ExperimentConfig, trainer: L.Trainer
 ) -> tuple[dict[Which, State], int, float | None]:
-    """Read the best and last weights back, with the selected one's epoch and validation figure."""
+    """Read the best and last weights back, with the selected one's epoch and validation figure.
+
+    Where nothing is validated, the last are the best.
+    """
     states: dict[Which, State] = {}
     epochs: dict[Which, int] = {}
+    keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
     kinds: tuple[Which, ...] = ("best", "last")
     for which in kinds:
-        saved = torch.load(folder / f"{which}.ckpt", map_location="cpu", weights_only=False)
+        file = folder / f"{which if keeper else 'last'}.ckpt"
+        saved = torch.load(file, map_location="cpu", weights_only=False)
         weights = saved["state_dict"]
         states[which] = {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
         epochs[which] = int(saved["epoch"])
-    keeper = next(
-        c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best"
-    )
-    best = (
-        None if keeper.best_model_score is None or keeper.monitor is None else float(keeper.best_model_score)
-    )
-    return states, epochs[config.train.select], best if config.train.select == "best" else None
+    score = keeper.best_model_score if keeper and config.train.select == "best" else None
+    return states, epochs[config.train.select], None if score is None else float(score)
 
 
 def device_name(trainer: L.Trainer) -> str:
     """Return the name of the device that was trained on, such as `cpu` or a GPU's product name."""
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Take the tiny numbers of dying units for 0 meanwhile: they make a CPU ten times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

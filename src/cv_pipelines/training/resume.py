@@ -50,7 +50,7 @@ def position_of(state: Path) -> Position | None:
 
 
 class KeepState(Checkpoint):
-    """Saves the whole state every so often within an epoch and at the end of each.
+    """Saves the whole state every so often within an epoch and at its end.
 
     Within an epoch that is after a batch whose gradients were used, so none are to be kept, and never after
     the last one: what follows it (validation, the epoch's figures) belongs to the epoch.
@@ -98,9 +98,11 @@ class KeepState(Checkpoint):
             self._save(trainer, done)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save a whole epoch."""
+        """Save a whole epoch; of epochs that are shorter than the time given, not each, but the last one."""
         del pl_module
-        self._save(trainer, 0)
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if ends or not isinstance(self.every, str) or self._due(trainer, 0):
+            self._save(trainer, 0)
 
     def _save(self, trainer: L.Trainer, batches: int) -> None:
         self.batches = batches

@@ -1,0 +1,220 @@
+"""What our engine costs beside a bare PyTorch loop, Lightning's Trainer as it comes, torchvision's loop.
+
+    python benchmarks/training_speed.py [--rounds 7]
+
+The same model, data in memory, batches and step rule on each side, no augmentation, float32, on the CPU. An
+epoch is half of what three epochs take longer than one, so that building and saving do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import resnet18
+
+from _harness import Row, report
+from cv_pipelines.config import ExperimentConfig
+from cv_pipelines.data.datasets import SourceData
+from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
+from cv_pipelines.models import MODELS, builder
+from cv_pipelines.training.fit import Job, fit_seed
+
+EPOCHS, LR = 3, 1e-3
+MODELS["resnet18"] = "training_speed:build_resnet18"
+
+
+def build_resnet18(in_channels: int, n_classes: int) -> nn.Module:
+    """Return torchvision's ResNet-18; RGB only."""
+    assert in_channels == 3
+    return resnet18(num_classes=n_classes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and what it is trained on.
+
+    Attributes:
+        name: of the rows.
+        task: key of `TASKS`.
+        model: as in a parameters file.
+        data: 10 classes.
+        batch: samples a step.
+    """
+
+    name: str
+    task: str
+    model: dict[str, Any]
+    data: SourceData
+    batch: int
+
+    def module(self) -> nn.Module:
+        """Build the model anew."""
+        options = {key: value for key, value in self.model.items() if key != "name"}
+        torch.manual_seed(0)
+        return builder(self.model["name"])(self.data.channels, 10, **options)
+
+    def loader(self) -> DataLoader[Any]:
+        """Return the samples as a plain loop would have them: normalised tensors."""
+        if self.data.kind == "signal":
+            inputs = torch.from_numpy(self.data.arrays["signals"])
+        else:
+            pixels = torch.from_numpy(self.data.arrays["images"]).permute(0, 3, 1, 2).float()
+            inputs = ((pixels - 128) / 64).contiguous()
+        labels = torch.tensor([row[0] for row in self.data.samples["labels"]])
+        return DataLoader(TensorDataset(inputs, labels), self.batch, shuffle=True, drop_last=True)
+
+
+def source(array: str, values: np.ndarray) -> SourceData:
+    """Return drawn samples as a source."""
+    channels = values.shape[-1] if array == "images" else values.shape[1]
+    rows = [
+        {"sample_id": f"s{i}", "row": i, "split": "train", "group": f"g{i}", "labels": [i % 10]}
+        | {"content_hash": f"{i:032x}", "width": 64, "height": 64}
+        for i in range(len(values))
+    ]
+    statistics = {"mean": [128.0] * channels, "std": [64.0] * channels}
+    if array == "signals":
+        statistics = {"mean": [0.0] * channels, "std": [1.0] * channels}
+    categories = Categories(labels=categories_of([str(i) for i in range(10)]))
+    return SourceData(
+        samples_table(rows), annotations_table([]), categories, {array: values}, None, statistics
+    )
+
+
+def cases() -> list[Case]:
+    """Draw 384 images of 64×64 and 1,280 windows of 6×128, as UCI HAR has them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (384, 64, 64, 3), dtype=np.uint8)
+    windows = rng.standard_normal((1280, 6, 128)).astype(np.float32)
+    inception = {"name": "inception_1d", "filters": 24, "kernels": [5, 11, 21], "blocks": 5}
+    return [
+        Case("ResNet-18, 64×64", "classification", {"name": "resnet18"}, source("images", images), 32),
+        Case("HAR CNN, 6×128", "activity", inception, source("signals", windows), 64),
+    ]
+
+
+def ours(case: Case, epochs: int, folder: Path) -> None:
+    """Train with `fit_seed`, everything as it is by default."""
+    optimizer = {"name": "adamw", "lr": LR, "weight_decay": 0.0}
+    train = {"epochs": epochs, "batch_size": case.batch, "optimizer": optimizer, "device": "cpu"}
+    train |= {"schedule": {"name": "constant"}, "fit_on": "train_val", "select": "last"}
+    config = {"task": case.task, "source": "drawn", "model": case.model, "train": train}
+    fit_seed(Job("speed", ExperimentConfig.model_validate(config), case.data, folder), 0)
+
+
+def bare(case: Case, epochs: int, folder: Path) -> None:
+    """Train with the loop that a tutorial would write."""
+    del folder
+    model, loader = case.module(), case.loader()
+    optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.0)
+    for _ in range(epochs):
+        for x, y in loader:
+            loss = cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+class Module(L.LightningModule):
+    """What Lightning's first example does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss, logged."""
+        del batch_idx
+        loss = cross_entropy(self.model(batch[0]), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the step rule."""
+        return torch.optim.AdamW(self.parameters(), LR, weight_decay=0.0)
+
+
+def lightning(case: Case, epochs: int, folder: Path) -> None:
+    """Train with Lightning's Trainer as it comes: its own checkpoints, progress bar and logger."""
+    trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, default_root_dir=folder)
+    trainer.fit(Module(case.module()), case.loader())
+
+
+def torchvision_loop(case: Case, epochs: int, folder: Path) -> None:
+    """Train as the loop of torchvision's references does: loss and two accuracies are followed each step."""
+    del folder
+    model, loader = case.module(), case.loader()
+    optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.0)
+    for _ in range(epochs):
+        meters: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=20))
+        for step, (x, y) in enumerate(loader):
+            started = time.perf_counter()
+            output = model(x)
+            loss = cross_entropy(output, y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.inference_mode():
+                hits = output.topk(5, 1).indices == y[:, None]
+                meters["acc1"].append(hits[:, :1].float().sum().item() * 100 / len(y))
+                meters["acc5"].append(hits.float().sum().item() * 100 / len(y))
+            meters["loss"].append(loss.item())
+            meters["img/s"].append(len(y) / (time.perf_counter() - started))
+            if step % 10 == 0:
+                logging.debug("%s", {name: median(values) for name, values in meters.items()})
+
+
+def epoch_seconds(side: Callable[[Case, int, Path], None], case: Case) -> float:
+    """Time an epoch of a side."""
+    taken = []
+    for epochs in (1, EPOCHS):
+        with TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            side(case, epochs, Path(folder))
+            taken.append(time.perf_counter() - started)
+    return (taken[1] - taken[0]) / (EPOCHS - 1)
+
+
+def main() -> None:
+    """Run all sides in turns; a ratio is the median of those of each turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    sides = {"a bare loop": (bare, 0.97), "Lightning's Trainer": (lightning, 1.0)}
+    rows = []
+    for case in cases():
+        peers = sides | ({"torchvision's loop": (torchvision_loop, 1.0)} if case.data.kind == "image" else {})
+        turns: list[dict[str, float]] = []
+        for turn in range(rounds + 1):
+            order = [("ours", ours), *((name, side) for name, (side, _) in peers.items())]
+            order = order if turn % 2 else order[::-1]
+            turns.append({name: epoch_seconds(side, case) for name, side in order})
+            print(case.name, {name: round(value, 3) for name, value in turns[-1].items()}, flush=True)
+        turns = turns[1:]
+        for name, (_, must) in peers.items():
+            peer = median(turn[name] for turn in turns)
+            ratio = median(turn[name] / turn["ours"] for turn in turns)
+            rows.append(Row(f"epoch of {case.name}", "s", peer / ratio, peer, name, must))
+    report("training_speed", rows)
+
+
+if __name__ == "__main__":
+    main()
