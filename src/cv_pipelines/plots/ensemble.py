@@ -96,26 +96,26 @@ def _apart(value: float, other: float, sign: int) -> str:
 
 def members_table(metrics: Mapping[str, Any], score: str) -> str:
     """Return an HTML table of the ensemble and its members, best first, with the first `SCORES` scores."""
+    members = metrics["members"]
     names = [name for name in metrics["values"] if "/" not in name and name != score][: SCORES - 1]
-    rows: list[list[Any]] = [
-        ["ensemble", None, None, metrics["values"].get(score), None, *(metrics["values"][n] for n in names)]
-    ]
+    own = [metrics["values"].get(score), "", *(metrics["values"][name] for name in names)]
+    rows: list[list[Any]] = [["the ensemble", sum(len(m["seeds"]) for m in members.values()), "", *own]]
     rows += [
         [
             Link(name, f"../{name}/report.html"),
             len(member["seeds"]),
-            float(member["weight"]),
+            f"{member['weight']:g}",
             member["values"].get(score),
-            member["spread"].get(score) if len(member["seeds"]) > 1 else None,
+            member["spread"].get(score) if len(member["seeds"]) > 1 else "",
             *(member["values"].get(n) for n in names),
         ]
-        for name, member in metrics["members"].items()
+        for name, member in members.items()
     ]
     rows.sort(key=lambda row: _rank(row[3], score))
-    blank = [
-        ["" if cell is None and place in (1, 2, 4) else cell for place, cell in enumerate(r)] for r in rows
-    ]
-    return table(["predictor", "models", "weight of each", score, "± over seeds", *names], blank)
+    headers = ["predictor", "models", "weight of each", score, "± over seeds", *names]
+    several = any(row[4] != "" for row in rows)
+    kept = [place for place in range(len(headers)) if place != 4 or several]
+    return table([headers[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _rank(value: float | None, score: str) -> float:
