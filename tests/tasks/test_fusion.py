@@ -66,10 +66,8 @@ class TestBoxes:
         assert len(weighted_boxes(pair, [1, 1], overlap).scores) == count
 
     def test_a_box_is_compared_with_the_fused_one(self):
-        # The third overlaps the first by 6/14 only, but by 0.53 the mean of the first two, which ends at 10.94.
-        three = [
-            found((x, 0, x + 10, 10, 0, score)) for x, score in ((0, 0.9), (2, 0.8), (4, 0.7))
-        ]
+        # The third overlaps the first by 6/14 only, but by 0.53 the mean of the first two, 0.94 to 10.94.
+        three = [found((x, 0, x + 10, 10, 0, score)) for x, score in ((0, 0.9), (2, 0.8), (4, 0.7))]
         x1 = (2 * 0.8 + 4 * 0.7) / 2.4
         assert rows_of(weighted_boxes(three, [1, 1, 1], 0.5)) == [pytest.approx([x1, 0, x1 + 10, 10, 0, 0.8])]
 
@@ -136,7 +134,7 @@ PRIMES = [p for p in range(11, 400) if all(p % q for q in range(2, p))]
 
 @st.composite
 def ensembles(draw):
-    """Detectors that crowd a small image; their weighted scores differ, so that no order is left to chance."""
+    """Detectors that crowd a small image; weighted scores differ, so that no order is left to chance."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scores = (rng.permutation(PRIMES) / 401).tolist()
     detectors = []
@@ -168,7 +166,9 @@ def test_the_order_of_detectors_and_the_scale_of_weights_change_nothing(case, ra
     same(fused, weighted_boxes(shuffled, [4 * weights[i] for i in order], 0.55))
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(1, 99)), unique_by=lambda r: r[0]))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(1, 99)), unique_by=lambda r: r[0])
+)
 def test_one_alone_stays_as_it_is_and_so_does_one_many_times(places):
     one = found(*((20 * x, 0, 20 * x + 9, 9, label, score / 100) for x, label, score in places))
     assert weighted_boxes([one], [0.3], 0.55) is one
@@ -180,6 +180,10 @@ def test_mirrored_boxes():
     assert rows_of(boxes.mirrored(20)) == [[12, 3, 18, 9, 0, 0.5], [0, 0, 20, 4, 1, 0.25]]
     same(boxes.mirrored(20).mirrored(20), boxes)
     assert found().mirrored(20).corners.shape == (0, 4)
+
+
+# training with flushed denormals in the same process keeps hypothesis from drawing floats
+CHANCES = st.integers(1, 99).map(lambda percent: percent / 100)
 
 
 class TestMean:
@@ -194,7 +198,7 @@ class TestMean:
         for weight in (1, 3, 0.1):
             assert torch.equal(weighted_mean([one], [weight]), one)
 
-    @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 5)), min_size=1, max_size=6), st.randoms())
+    @given(st.lists(st.tuples(CHANCES, st.integers(1, 5)), min_size=1, max_size=6), st.randoms())
     def test_order_and_repetition_change_nothing(self, pairs, random):
         def mean(pairs):
             tensors = (torch.tensor([p, 1 - p], dtype=torch.float64) for p, _ in pairs)
@@ -205,14 +209,14 @@ class TestMean:
         assert mean(random.sample(pairs, len(pairs))) == pytest.approx(expected)
         assert mean(pairs + pairs) == pytest.approx(expected)
 
-    @given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=6))
+    @given(st.lists(CHANCES, min_size=1, max_size=6))
     def test_the_log_loss_is_never_above_the_mean_of_the_losses(self, chances):
         mean = weighted_mean([torch.tensor(p, dtype=torch.float64) for p in chances], [1] * len(chances))
         losses = [-math.log(p) for p in chances]
         assert -math.log(float(mean)) <= sum(losses) / len(losses) + 1e-9
 
     def test_a_weight_each_and_something_to_average(self):
-        with pytest.raises(ValueError, match="shorter|longer"):
+        with pytest.raises(ValueError, match=r"shorter|longer"):
             weighted_mean([torch.ones(1)], [1, 1])
         with pytest.raises(ValueError, match="nothing to average"):
             weighted_mean([], [])

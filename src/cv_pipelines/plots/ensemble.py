@@ -55,7 +55,8 @@ def draw(
     members = metrics["members"]
     models = sum(len(member["seeds"]) for member in members.values())
     subtitle = (
-        f"{task} on {metrics['contract']['source']} · {models} models of {len(members)} experiments"
+        f"{task} on {metrics['contract']['source']} · {_count(models, 'model')} of "
+        f"{_count(len(members), 'experiment')}"
         f" · {metrics['seconds']:.0f} s of training in all"
     )
     notes = [
@@ -69,22 +70,35 @@ def draw(
     return page, beside, figures[0][2] if figures else shown, shown
 
 
+def _count(number_of: int, what: str) -> str:
+    return f"{number_of} {what}{'' if number_of == 1 else 's'}"
+
+
 def verdict(metrics: Mapping[str, Any], score: str) -> str:
-    """Say in plain text how an ensemble's score compares with the mean and the best of its members."""
+    """Say in plain text how an ensemble's score compares with the mean and the best of its models.
+
+    Args:
+        metrics: `metrics.json` of an ensemble.
+        score: which of its values.
+    """
     value = metrics["values"].get(score)
-    means = {n: m["values"].get(score) for n, m in metrics["members"].items()}
-    known = {name: one for name, one in means.items() if finite([one])}
+    models = {
+        (f"{name}, seed {seed}" if len(member["seeds"]) > 1 else name): scores.get(score)
+        for name, member in metrics["members"].items()
+        for seed, scores in member["seeds"].items()
+    }
+    known = {name: one for name, one in models.items() if finite([one])}
     if not finite([value]) or not known:
         return f"There is no {score} to compare."
     sign = -1 if score_meaning(score).better == "lower" else 1
     best = max(known, key=lambda name: sign * known[name])
     mean = sum(known.values()) / len(known)
     return (
-        f"The ensemble's {score} is {number(value, 4)}: {_apart(value, mean, sign)} the mean of its members "
-        f"({number(mean, 4)}), {_apart(value, known[best], sign)} the best of them ({best}, "
+        f"The ensemble's {score} is {number(value, 4)}: {_apart(value, mean, sign)} the mean of its models "
+        f"({number(mean, 4)}), {_apart(value, known[best], sign)} the best of them ({best}: "
         f"{number(known[best], 4)}).\n\n"
-        f"Scored on {metrics['contract']['n']:,} samples: what a few of them make is chance. Which member "
-        "is best is known only after scoring; a member chosen beforehand can be expected to reach the mean."
+        f"Scored on {metrics['contract']['n']:,} samples: what a few of them make is chance. Which model "
+        "is best is known only after scoring; one chosen beforehand can be expected to reach the mean."
     )
 
 
@@ -131,7 +145,7 @@ def members_figure(metrics: Mapping[str, Any], score: str) -> go.Figure:
         metrics: `metrics.json` of an ensemble.
         score: which of its values.
     """
-    title = f"{score.replace('_', ' ')} of the ensemble and of its members"
+    title = f"{score} of the ensemble and of its members"
     points = {n: [s.get(score) for s in m["seeds"].values()] for n, m in metrics["members"].items()}
     bars = {"ensemble": metrics["values"].get(score)} | {
         name: member["values"].get(score) for name, member in metrics["members"].items()
@@ -180,7 +194,7 @@ def members_figure(metrics: Mapping[str, Any], score: str) -> go.Figure:
     figure.update_xaxes(title_text=plain(score), range=[low, low + 1.12 * (high - low)], col=1)
     figure.update_xaxes(title_text=plain(score), tickformat="~g", col=2)
     figure.update_yaxes(**name_ticks(order, 40), autorange="reversed", showgrid=False, col=1)
-    figure.update_yaxes(autorange="reversed", showgrid=True, ticks="", col=2)
+    figure.update_yaxes(tickvals=list(range(len(order))), autorange="reversed", ticks="", col=2)
     styled(figure, title, max(len(order) * (ROW + 12) + 190, 280))
     return figure.update_layout(margin_t=110, showlegend=False)
 
