@@ -13,11 +13,12 @@ from cv_pipelines.data.datasets import SampleDataset
 from cv_pipelines.data.encoding import decode_png
 from cv_pipelines.data.schema import Categories, categories_of
 from cv_pipelines.errors import ContractError
+from cv_pipelines.plots.ensemble import draw
 from cv_pipelines.training import ensemble
 from cv_pipelines.training.ensemble import Member
 from cv_pipelines.training.leaderboard import collect, contract_key
 from cv_pipelines.training.predict import predict
-from cv_pipelines.training.score import score
+from cv_pipelines.training.score import coco_form, score
 
 TASKS = ["activity", "classification", "detection", "segmentation"]
 
@@ -147,6 +148,24 @@ def test_boxes_are_fused_and_what_one_missed_counts_less(make, sources):
     assert len(found) == 2
     assert found.to_numpy() == pytest.approx(best.loc[found.index].to_numpy() / 4, rel=0.3)
     assert (found < best.loc[found.index]).all()
+
+
+def test_detectors_that_find_nothing_have_scores_files_and_a_report(make, sources, tmp_path):
+    member = make("detection")[0]
+    options = member.checkpoints[0].meta.options | {"score_threshold": 1.0}
+    silent = other(member.checkpoints[0], 0, 0.0, options=options)
+    member, data = replace(member, checkpoints={0: silent}), sources["detection"]
+    config = config_of(member)
+    tables = []
+    for table, name in zip(ensemble.predict(config, [member], data), ("fused", "own"), strict=True):
+        table.to_parquet(tmp_path / name)
+        tables.append(pd.read_parquet(tmp_path / name))
+    metrics, details, samples = ensemble.score("both", config, [member], *tables, data, {})
+    assert metrics["values"]["map_50"] == 0.0
+    part = data.only("test")
+    assert coco_form(part, tables[0])[1] == []
+    page, *_ = draw(part, tables[0], metrics, details, samples, "map_50")
+    assert "the same as the mean of its models" in page
 
 
 @pytest.mark.parametrize("task", TASKS)
