@@ -109,7 +109,7 @@ class Project:
         self.folder, self.log = folder / "project", folder / "log.txt"
         self.log.touch()
         copy_project(self.folder)
-        for kind, kept in (("sources", SOURCES), ("experiments", EXPERIMENTS)):
+        for kind, kept in (("sources", SOURCES), ("experiments", EXPERIMENTS), ("ensembles", set())):
             for file in (self.folder / "conf/base/parameters" / kind).glob("*.yml"):
                 if file.stem not in kept:
                     file.unlink()

@@ -3,7 +3,15 @@
 import pytest
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.experiments import Experiment, file_of, find_experiments, find_sources, groups_of
+from cv_pipelines.experiments import (
+    Ensemble,
+    Experiment,
+    file_of,
+    find_ensembles,
+    find_experiments,
+    find_sources,
+    groups_of,
+)
 
 
 @pytest.fixture
@@ -114,3 +122,52 @@ def test_experiments_that_start_from_each_other_are_refused(conf, edges):
     root = conf(f"{BASE}/ring", "\n".join(lines))
     with pytest.raises(ConfigError, match="circle"):
         find_experiments(root)
+
+
+MEMBERS = """
+a: {task: classification, source: digits}
+b: {task: classification, source: digits}
+c: {task: classification, source: faces}
+d: {task: activity, source: digits}
+"""
+
+
+class TestEnsembles:
+    """Which experiments predict together."""
+
+    @pytest.fixture
+    def found(self, conf):
+        def find(text, place="base/parameters/ensembles/both"):
+            conf(f"{BASE}/all", MEMBERS)
+            root = conf(place, text)
+            return root, find_ensembles(root, find_experiments(root))
+
+        return find
+
+    def test_task_and_source_are_those_of_the_members(self, found):
+        root, ensembles = found("both: {members: [b, a], weights: [1, 2]}")
+        assert ensembles == {"both": Ensemble("both", ("b", "a"), "classification", "digits")}
+        assert file_of(root, "both") == root / "base/parameters/ensembles/both.yml"
+
+    def test_there_may_be_none_and_they_may_be_local(self, found, tmp_path):
+        assert find_ensembles(tmp_path, {}) == {}
+        assert list(found("mine: {members: [c]}", "local/parameters/ensembles/x")[1]) == ["mine"]
+
+    @pytest.mark.parametrize(
+        ("section", "message"),
+        [
+            ("{}", r"members: needs a list of experiments \(value None\)"),
+            ("{members: a}", "needs a list of experiments .value 'a'"),
+            ("{members: []}", "needs a list of experiments"),
+            ("{members: [1]}", "needs a list of experiments"),
+            ("{members: [a, x]}", "no experiment 'x'; allowed are a, b, c, d"),
+            ("{members: [a, b, a]}", "'a' is named twice"),
+            ("{members: [a, d]}", "'d' has task 'activity' and 'a' has 'classification'"),
+            ("{members: [a, b, c]}", "'c' has source 'faces' and 'a' has 'digits'; all .* the same source"),
+        ],
+    )
+    def test_a_wrong_one_is_named_with_its_file(self, found, section, message):
+        with pytest.raises(
+            ConfigError, match=rf"ensembles/both\.yml: both: members: .*{message.split(': ')[-1]}"
+        ):
+            found(f"both: {section}")

@@ -11,10 +11,10 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import CatalogConfigResolver, DataCatalog
 
 from cv_pipelines import settings
-from cv_pipelines.experiments import file_of, find_experiments, find_sources, groups_of
+from cv_pipelines.experiments import file_of, find_ensembles, find_experiments, find_sources, groups_of
 from cv_pipelines.pipeline_registry import register_pipelines
 from cv_pipelines.tasks import TASKS
-from cv_pipelines.training.validation import check_experiment, check_source
+from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
@@ -23,6 +23,8 @@ PIPELINES = register_pipelines()
 EXPERIMENTS = find_experiments(CONF)
 SOURCES = find_sources(CONF)
 GROUPS = groups_of(EXPERIMENTS)
+ENSEMBLES = find_ensembles(CONF, EXPERIMENTS)
+SECTIONS = {*EXPERIMENTS, *SOURCES, *ENSEMBLES}
 NODES = PIPELINES["everything"].nodes
 TAGS = {
     "read_source": {"ingest"},
@@ -82,6 +84,7 @@ def test_each_experiment_source_and_task_is_a_pipeline():
         "everything",
         *EXPERIMENTS,
         *GROUPS,
+        *ENSEMBLES,
         *tour,
         *(f"data_{name}" for name in SOURCES),
     }
@@ -125,6 +128,20 @@ def test_a_comparison_reads_what_its_members_left():
         assert node.outputs == [f"{group}.comparison"]
 
 
+def test_an_ensemble_trains_its_members_and_reads_their_checkpoints_and_scores():
+    assert "ensemble_digits" in ENSEMBLES
+    for name, ensemble in ENSEMBLES.items():
+        pipeline = PIPELINES[name]
+        own = pipeline.filter(node_namespaces=[name])
+        trained = {node.namespace for node in pipeline.nodes if "train" in node.tags}
+        assert trained >= set(ensemble.members)
+        assert {f"{m}.{kind}" for m in ensemble.members for kind in ("checkpoint", "metrics")} <= own.inputs()
+        steps = {node.name.split(".")[1] for node in own.nodes}
+        assert steps == {"predict", "score", "draw_report"} | ({"coco_files"} & steps)
+        assert ("coco_files" in steps) == (ensemble.task == "detection")
+        assert pipeline.nodes[0].namespace == ensemble.source
+
+
 def test_a_start_from_another_experiment_is_an_edge():
     starts = [(name, e.init_from) for name, e in EXPERIMENTS.items() if e.init_from]
     assert starts
@@ -144,7 +161,7 @@ def test_an_embedder_is_an_edge_to_the_prediction():
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
 def test_a_node_is_named_namespaced_and_tagged_with_its_stage(node):
-    assert node.namespace in {*EXPERIMENTS, *SOURCES, *GROUPS}
+    assert node.namespace in {*SECTIONS, *GROUPS}
     assert node.name.split(".") == [node.namespace, node.short_name.replace(" ", "_").lower()]
     assert node.tags == TAGS[node.name.split(".")[1]]
     assert node.func.__doc__, "kedro-viz shows it"
@@ -173,30 +190,34 @@ def test_every_parameter_stands_in_a_file(environment):
     wanted = {
         name.removeprefix("params:") for name in PIPELINES["everything"].datasets() if name[:7] == "params:"
     }
-    assert wanted == {*EXPERIMENTS, *SOURCES}
+    assert wanted == SECTIONS
     assert wanted <= known.keys()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_only_changes_what_base_declares(environment):
     known = configured(environment, "parameters")
-    assert {name for name in known if name[0] != "_"} == {*EXPERIMENTS, *SOURCES}
+    assert {name for name in known if name[0] != "_"} == SECTIONS
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("name", sorted({*EXPERIMENTS, *SOURCES}))
+@pytest.mark.parametrize("name", sorted(SECTIONS))
 def test_every_section_is_valid_in_every_environment(name, environment):
     values = configured(environment, "parameters")[name]
     if name in EXPERIMENTS:
         config = check_experiment(name, values, SOURCES)
         assert config.task == EXPERIMENTS[name].task
         assert config.source in SOURCES
+    elif name in ENSEMBLES:
+        known = configured(environment, "parameters")
+        members = {m: check_experiment(m, known[m], SOURCES) for m in ENSEMBLES[name].members}
+        assert check_ensemble(name, values, members).members == list(ENSEMBLES[name].members)
     else:
         check_source(name, values)
 
 
 def test_files_are_named_after_what_they_declare():
-    for name in {*EXPERIMENTS, *SOURCES}:
+    for name in SECTIONS:
         path = file_of(CONF, name)
         if path.parts[-4] == "base":
             # a file holds what it is named after: one section, or the members of a group
@@ -226,7 +247,7 @@ def test_every_catalog_pattern_is_used_and_has_a_layer():
     patterns = configured("base", "catalog")
     used = {name.split(".")[1] for name in datasets(PIPELINES["everything"])}
     for pattern, values in patterns.items():
-        assert re.fullmatch(r"\{(source|experiment|group)\}\.\w+", pattern)
+        assert re.fullmatch(r"\{(source|experiment|group|ensemble)\}\.\w+", pattern)
         assert pattern.split(".")[1] in used, f"{pattern} is made or read by no node"
         assert values["metadata"]["kedro-viz"]["layer"] in LAYERS.values()
         assert not values.get("versioned"), "versions are DVC's and MLflow's work"

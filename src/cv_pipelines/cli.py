@@ -27,7 +27,9 @@ SOURCE_CODE = [
 EXPERIMENT_CODE = [
     *("config", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
 ]
+ENSEMBLE_CODE = ["config", "data", "metrics", "models", "pipelines/ensemble", "tasks", "training"]
 FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
+ENSEMBLE_FIGURES = ["members.json", *FIGURES[1:]]
 SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]
 
 Section = tuple[str, dict[str, Any]]
@@ -48,7 +50,7 @@ def cv() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; fail if dvc.yaml is out of date.")
 @click.pass_obj
 def dvc(metadata: ProjectMetadata, check: bool) -> None:
-    """Write dvc.yaml: a stage for each source and experiment of conf/base."""
+    """Write dvc.yaml: a stage for each source, experiment and ensemble of conf/base."""
     path = Path(metadata.project_path) / "dvc.yaml"
     text = dvc_yaml(Path(metadata.project_path) / "conf")
     if not check:
@@ -281,6 +283,8 @@ def dvc_yaml(conf: Path) -> str:
         stages[f"data_{name}"] = source_stage(name, section)
     for name, section in experiments.items():
         stages[name] = experiment_stage(name, section, sources[section[1]["source"]])
+    for name, section in declared(conf, "ensembles").items():
+        stages[name] = ensemble_stage(name, section, experiments, sources)
     stages["tour"] = tour_stage([name for name, (_, values) in experiments.items() if values.get("tour")])
     return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=200)
 
@@ -350,6 +354,32 @@ def experiment_stage(name: str, section: Section, source: Section) -> Stage:
             f"data/07_model_output/{name}",
             *(f"{report}/{file}" for file in FIGURES),
         ],
+        "metrics": [{f"{report}/metrics.json": {"cache": False}}],
+    }
+
+
+def ensemble_stage(
+    name: str, section: Section, experiments: dict[str, Section], sources: dict[str, Section]
+) -> Stage:
+    """Checkpoints and scores of the members to the report of an ensemble."""
+    file, values = section
+    members = {member: experiments[member] for member in values["members"]}
+    data = members[values["members"][0]][1]["source"]
+    keys: dict[str, list[str]] = {file: [name]}
+    for own, key in [*((one[0], member) for member, one in members.items()), (sources[data][0], data)]:
+        keys.setdefault(own, []).append(key)
+    report = f"data/08_reporting/{name}"
+    return {
+        "cmd": f"kedro run --pipeline {name} --namespaces {name}",
+        "params": [{path: names} for path, names in keys.items()],
+        "deps": [
+            *code(ENSEMBLE_CODE),
+            *(f"data/02_intermediate/{data}/{table}" for table in SOURCE_TABLES),
+            f"data/05_model_input/{data}",
+            *(f"data/06_models/{member}/checkpoint" for member in members),
+            *(f"data/08_reporting/{member}/metrics.json" for member in members),
+        ],
+        "outs": [f"data/07_model_output/{name}", *(f"{report}/{figure}" for figure in ENSEMBLE_FIGURES)],
         "metrics": [{f"{report}/metrics.json": {"cache": False}}],
     }
 

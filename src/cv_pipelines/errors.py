@@ -57,5 +57,9 @@ class CheckpointError(CvPipelinesError):
     """A checkpoint folder is missing, incomplete, or does not fit the experiment."""
 
 
+class ContractError(CvPipelinesError):
+    """Members of an ensemble were trained or scored under contracts that differ; names the field and both."""
+
+
 class LoaderError(CvPipelinesError):
     """A loader process died, most often killed by the system for its memory; the training can be taken up."""

@@ -32,6 +32,16 @@ class Experiment:
         return [name for name in (self.init_from, self.embedder) if name]
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """What the graph needs to know of an ensemble: task and source are those of all its members."""
+
+    name: str
+    members: tuple[str, ...]
+    task: str
+    source: str
+
+
 def find_experiments(conf: Path) -> dict[str, Experiment]:
     """Read the experiments of `conf/{base,local}/parameters/experiments/*.yml`.
 
@@ -63,6 +73,46 @@ def find_experiments(conf: Path) -> dict[str, Experiment]:
     return dict(sorted(found.items()))
 
 
+def find_ensembles(conf: Path, experiments: dict[str, Experiment]) -> dict[str, Ensemble]:
+    """Read the ensembles of `conf/{base,local}/parameters/ensembles/*.yml`.
+
+    Args:
+        conf: the folder of the parameters files.
+        experiments: those there are.
+
+    Raises:
+        ConfigError: members are no list of names, unknown, named twice, or differ in task or source.
+    """
+    found = {}
+    for name, (path, values) in _sections(conf, "ensembles").items():
+        members, where = values.get("members"), f"{path}: {name}: members"
+        if not (isinstance(members, list) and members and all(isinstance(m, str) for m in members)):
+            raise ConfigError(f"{where}: needs a list of experiments (value {members!r})")
+        for member in members:
+            if member not in experiments:
+                known = ", ".join(sorted(experiments))
+                raise ConfigError(f"{where}: no experiment {member!r}; allowed are {known}")
+            if members.count(member) > 1:
+                raise ConfigError(
+                    f"{where}: {member!r} is named twice; `weights` says how much a member counts"
+                )
+        for key in ("task", "source"):
+            _check_alike(where, key, {m: getattr(experiments[m], key) for m in members})
+        first = experiments[members[0]]
+        found[name] = Ensemble(name, tuple(members), first.task, first.source)
+    return dict(sorted(found.items()))
+
+
+def _check_alike(where: str, key: str, values: dict[str, str]) -> None:
+    (first, wanted), *rest = values.items()
+    for member, value in rest:
+        if value != wanted:
+            raise ConfigError(
+                f"{where}: {member!r} has {key} {value!r} and {first!r} has {wanted!r}; "
+                f"all members need the same {key}"
+            )
+
+
 def groups_of(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
     """Return the members of each group, in order of name."""
     names = sorted({e.group for e in experiments.values() if e.group})
@@ -84,8 +134,8 @@ def find_sources(conf: Path) -> list[str]:
 
 
 def file_of(conf: Path, name: str) -> Path | None:
-    """Return the file that declares a source or an experiment (the strongest environment's)."""
-    known = _sections(conf, "sources") | _sections(conf, "experiments")
+    """Return the file that declares a source, experiment or ensemble (the strongest environment's)."""
+    known = _sections(conf, "sources") | _sections(conf, "experiments") | _sections(conf, "ensembles")
     return known[name][0] if name in known else None
 
 

@@ -17,7 +17,7 @@ import click
 from kedro.framework.hooks import hook_impl
 
 from cv_pipelines.errors import ConfigError, CvPipelinesError, DataLimitError
-from cv_pipelines.experiments import file_of, find_experiments, find_sources
+from cv_pipelines.experiments import Ensemble, file_of, find_ensembles, find_experiments, find_sources
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -37,6 +37,7 @@ class ExperimentHooks:
         self.tracker: Tracker | None = None
         self.seconds: dict[str, float] = {}
         self.experiments: list[str] = []
+        self.ensembles: dict[str, Ensemble] = {}
         self.works: dict[str, Path] = {}
 
     @hook_impl
@@ -51,7 +52,7 @@ class ExperimentHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
     ) -> None:
-        """Check every source and experiment of the run, then open tracking.
+        """Check every source, experiment and ensemble of the run, then open tracking.
 
         Raises:
             click.ClickException: a parameters file is wrong; all defects are listed.
@@ -61,7 +62,9 @@ class ExperimentHooks:
             self.check(namespaces)
         except ConfigError as error:
             raise click.ClickException(str(error)) from None  # the terminal shows the message alone
-        self.experiments = sorted(namespaces & find_experiments(self.project / "conf").keys())
+        known = find_experiments(self.project / "conf")
+        self.ensembles = find_ensembles(self.project / "conf", known)
+        self.experiments = sorted(namespaces & (known.keys() | self.ensembles.keys()))
         trained = {node.namespace for node in pipeline.nodes if "train" in node.tags}
         self.works = {name: catalog[f"{name}.work"].load() for name in self.experiments if name in trained}
         self.seconds = {}
@@ -70,25 +73,29 @@ class ExperimentHooks:
             self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
 
     def check(self, namespaces: set[str]) -> None:
-        """Validate the sections of these sources and experiments, and of the sources they read.
+        """Validate the sections of these sources, experiments and ensembles, and of all that they build on.
 
         Raises:
             ConfigError: lists every defect with file, key, value and what is allowed.
         """
-        from cv_pipelines.training.validation import check_experiment, check_source
+        from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
 
         conf = self.project / "conf"
         sources = find_sources(conf)
         experiments = find_experiments(conf)
-        used = {experiments[n].source for n in namespaces & experiments.keys()} | namespaces
-        defects = []
-        for name in sorted(used):
-            where = f"{self._file(name)}: {name}"
+        ensembles = find_ensembles(conf, experiments)
+        used = namespaces.union(*(ensembles[name].members for name in namespaces & ensembles.keys()))
+        used |= {experiments[n].source for n in used & experiments.keys()}
+        configs, defects = {}, []
+        for name in sorted(used, key=lambda one: (one in ensembles, one)):  # after their members
+            where, values = f"{self._file(name)}: {name}", self.params.get(name, {})
             try:
                 if name in experiments:
-                    check_experiment(where, self.params.get(name, {}), sources)
+                    configs[name] = check_experiment(where, values, sources)
                 elif name in sources:
-                    check_source(where, self.params.get(name, {}))
+                    check_source(where, values)
+                elif name in ensembles and configs.keys() >= set(ensembles[name].members):
+                    check_ensemble(where, values, {m: configs[m] for m in ensembles[name].members})
             except ConfigError as error:
                 defects.append(str(error))
         if defects:
@@ -118,7 +125,9 @@ class ExperimentHooks:
     def before_dataset_loaded(self, node: Node) -> None:
         """Open an experiment's run before its first node reads anything, so that a bad file fails a run."""
         if self.tracker and node.namespace in self.experiments:
-            self.tracker.start(node.namespace, self.params[node.namespace])
+            ensemble = self.ensembles.get(node.namespace)
+            task = {"task": ensemble.task, "source": ensemble.source} if ensemble else {}
+            self.tracker.start(node.namespace, task | self.params[node.namespace])
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:

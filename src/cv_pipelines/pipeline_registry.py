@@ -2,7 +2,8 @@
 
 An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
 checkpoint it starts from. A task's pipeline runs that task's experiments of the tour; a group's pipeline
-runs the experiments that name it, and draws their curves together.
+runs the experiments that name it, and draws their curves together; an ensemble's pipeline runs its members,
+and lets them predict together.
 """
 
 from __future__ import annotations
@@ -13,8 +14,16 @@ from pathlib import Path
 from kedro.pipeline import Pipeline
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.experiments import Experiment, find_experiments, find_sources, groups_of
+from cv_pipelines.experiments import (
+    Ensemble,
+    Experiment,
+    find_ensembles,
+    find_experiments,
+    find_sources,
+    groups_of,
+)
 from cv_pipelines.pipelines.compare import pipeline as compare
+from cv_pipelines.pipelines.ensemble import pipeline as ensemble
 from cv_pipelines.pipelines.evaluate import pipeline as evaluate
 from cv_pipelines.pipelines.ingest import pipeline as ingest
 from cv_pipelines.pipelines.prepare import pipeline as prepare
@@ -48,7 +57,9 @@ def experiment_pipeline(experiment: Experiment, experiments: dict[str, Experimen
     return sum((experiment_pipeline(experiments[n], experiments) for n in experiment.needs), whole)
 
 
-def check_names(experiments: dict[str, Experiment], sources: list[str]) -> None:
+def check_names(
+    experiments: dict[str, Experiment], sources: list[str], ensembles: dict[str, Ensemble]
+) -> None:
     """Check that no name is used twice: it is a folder, a namespace and a pipeline.
 
     Raises:
@@ -57,17 +68,19 @@ def check_names(experiments: dict[str, Experiment], sources: list[str]) -> None:
     taken = {"__default__", "everything", *sources, *(e.task for e in experiments.values())}
     taken |= {f"data_{name}" for name in sources}
     taken |= groups_of(experiments).keys()
-    twice = sorted(taken & experiments.keys())
-    if twice:
-        raise ConfigError(
-            f"{', '.join(twice)}: an experiment may not be named like a task, a source or a group"
-        )
+    for kind, names in (("experiment", experiments.keys()), ("ensemble", ensembles.keys())):
+        twice = sorted(taken & names)
+        if twice:
+            others = "a task, a source or a group" + (", or an experiment" if kind == "ensemble" else "")
+            raise ConfigError(f"{', '.join(twice)}: an {kind} may not be named like {others}")
+        taken |= names
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name."""
     experiments, known = find_experiments(CONF), find_sources(CONF)
-    check_names(experiments, known)
+    ensembles = find_ensembles(CONF, experiments)
+    check_names(experiments, known, ensembles)
     single = {name: experiment_pipeline(e, experiments) for name, e in experiments.items()}
     sources = {f"data_{name}": data_pipeline(name) for name in known}
     tour = [name for name, experiment in experiments.items() if experiment.tour]
@@ -76,15 +89,22 @@ def register_pipelines() -> dict[str, Pipeline]:
         group: sum((single[name] for name in names), compare.create_pipeline(group, names))
         for group, names in groups_of(experiments).items()
     }
+    joined = {
+        name: sum((single[member] for member in one.members), ensemble.create_pipeline(one))
+        for name, one in ensembles.items()
+    }
     groups = {
         task: sum((single[name] for name in tour if experiments[name].task == task), Pipeline([]))
         for task in tasks
     }
     return {
         "__default__": sum((single[name] for name in tour), Pipeline([])),
-        "everything": sum([*single.values(), *compared.values()], sum(sources.values(), Pipeline([]))),
+        "everything": sum(
+            [*single.values(), *compared.values(), *joined.values()], sum(sources.values(), Pipeline([]))
+        ),
         **groups,
         **compared,
+        **joined,
         **single,
         **sources,
     }

@@ -42,7 +42,7 @@ def results_table(board: pd.DataFrame, experiments: list[str], seconds: dict[str
         table.add_column(heading, justify=justify, overflow="fold")  # a name cut short may stand for several
     for row in board[board["experiment"].isin(experiments)].to_dict("records"):
         value = "n/a" if pd.isna(row["score"]) else f"{row['score']:.4f}"
-        spread = f" ± {row['spread']:.4f}" if row["spread"] > 0 else ""
+        spread = f" ± {row['spread']:.4f}" if pd.notna(row["spread"]) and row["spread"] > 0 else ""
         spent = f"{seconds.get(row['experiment'], 0.0):.1f}"
         table.add_row(row["experiment"], row["task"], row["score_name"], value + spread, spent)
     return table

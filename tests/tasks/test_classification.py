@@ -190,3 +190,43 @@ def test_label_smoothing_is_in_the_loss(experiment, image_source):
 def test_unknown_task_names_those_there_are():
     with pytest.raises(KeyError, match=r"no task 'clasification'.*activity.*segmentation"):
         task_class("clasification")
+
+
+class Width(nn.Module):
+    """Sure of the class that the width of the image names: 0 for 16 pixels, 1 for any other."""
+
+    def forward(self, x):
+        sure = torch.tensor([20.0, 0.0] if x.shape[-1] == 16 else [0.0, 20.0])
+        return sure.expand(len(x), 2)
+
+
+class TestViews:
+    """Averages over sizes and the mirror image."""
+
+    def probabilities(self, experiment, image_source, model, **evaluate):
+        task = make(experiment("classification", evaluate=evaluate), image_source)
+        task.model = model
+        return task.probabilities(batch_of(SampleDataset(image_source, "none"), range(3)))
+
+    def test_sizes_count_alike(self, experiment, image_source):
+        for scales, share in (([1.0], 0), ([2.0], 1), ([1.0, 2.0], 1 / 2), ([0.5, 1.0, 1.5], 2 / 3)):
+            found = self.probabilities(experiment, image_source, Width(), scales=scales)
+            assert found.tolist() == [pytest.approx([1 - share, share], abs=1e-6)] * 3
+
+    def test_all_views_change_nothing_for_a_model_that_sees_the_mean(self, experiment, image_source):
+        class Mean(nn.Module):
+            def forward(self, x):
+                return torch.stack([x.mean(dim=(1, 2, 3)), -x.mean(dim=(1, 2, 3))], dim=1)
+
+        plain = self.probabilities(experiment, image_source, Mean())
+        assert plain.std(dim=0).min() > 1e-4
+        flipped = self.probabilities(experiment, image_source, Mean(), flip=True)
+        assert torch.allclose(plain, flipped, atol=1e-6)
+        views = self.probabilities(experiment, image_source, Mean(), flip=True, scales=[1.0, 2.0])
+        assert torch.allclose(plain, views, atol=1e-2)  # a resize keeps the mean, but for rounding at the rim
+
+    def test_sizes_are_in_the_contract_where_they_are_asked_for(self):
+        predictions, data = predicted(sure([0, 1, 2, 0])), source(LABELS)
+        assert "scales" not in Classification.score(predictions, data, Evaluate()).contract
+        scaled = Classification.score(predictions, data, Evaluate(scales=[1.0, 1.5]))
+        assert scaled.contract == {"classes": ["a", "b", "c"], "scales": [1.0, 1.5]}

@@ -154,3 +154,53 @@ def test_batches_keep_images_of_their_own_size_and_the_loss_is_the_sum(task, box
     expected = batch["image"][0].float().mean() + 2.0
     assert torch.isclose(task.training_step(batch, 0), expected)
     assert logged["train_boxes_dropped"] == 3
+
+
+class Edges(nn.Module):
+    """Finds the bounding box of what is bright: an image's mirror image has the mirrored box."""
+
+    def forward(self, images, targets=None):
+        found = []
+        for image in images:
+            rows, columns = (image.amax(dim=0) > 100).nonzero(as_tuple=True)
+            corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            boxes = torch.tensor([[float(corner) for corner in corners]])
+            found.append({"boxes": boxes, "labels": torch.tensor([1]), "scores": torch.tensor([0.5])})
+        return found
+
+
+class TestFlip:
+    """Averaging with the mirror image."""
+
+    @pytest.fixture
+    def rows_with(self, box_source, experiment, part):
+        def run(model, **evaluate):
+            preprocessing = Preprocessing(size=None, mean=[0.0] * 3, std=[1.0] * 3)
+            config = experiment("detection", evaluate=evaluate)
+            task = Detection(model, Context(config, box_source, preprocessing)).eval()
+            task.evaluate_on(part)
+            dataset = SampleDataset(part, "none")
+            items = [dataset[0], dataset[1] | {"image": dataset[1]["image"][:, :, :50]}]
+            return task.predict_rows(Detection.collate_inputs(items))
+
+        return run
+
+    def test_it_changes_nothing_where_the_detector_mirrors_what_it_sees(self, rows_with):
+        plain, flipped = rows_with(Edges()), rows_with(Edges(), flip=True)
+        assert [row["sample_id"] for row in plain] == ["s08", "s09"]
+        assert plain[0] != plain[1]
+        for one, two in zip(plain, flipped, strict=True):
+            assert one == {k: v if isinstance(v, str) else pytest.approx(v) for k, v in two.items()}
+
+    def test_what_is_found_in_one_view_only_has_half_the_score(self, rows_with):
+        # the box stays at 1..11 whatever the image: mirrored back in 64 and 50 pixels it lies at 53 and 39
+        found = rows_with(Memory(), flip=True)
+        places = [(row["sample_id"], row["x"], row["w"], row["score"]) for row in found]
+        expected = [("s08", 1, 10, 0.25), ("s08", 53, 10, 0.25), ("s09", 1, 10, 0.25), ("s09", 39, 10, 0.25)]
+        assert sorted(places) == [(name, *map(pytest.approx, numbers)) for name, *numbers in expected]
+
+    def test_the_contract_names_the_overlap_only_where_it_counts(self, part):
+        boxes = found_as(part.annotations)
+        assert "fuse_iou" not in Detection.score(boxes, part, Evaluate()).contract
+        flipped = Detection.score(boxes, part, Evaluate(flip=True, fuse_iou=0.6))
+        assert flipped.contract["fuse_iou"] == 0.6

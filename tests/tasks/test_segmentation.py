@@ -148,3 +148,20 @@ class TestLoss:
         twice = self.loss(mask_source, experiment, overlap=overlap, overlap_weight=2.0)[2] - plain
         assert 0 < once < 2
         assert twice == pytest.approx(2 * once, rel=1e-4)
+
+
+def test_the_mirror_image_changes_nothing_where_the_model_looks_at_pixels_alone(mask_source, experiment):
+    part = mask_source.only("test")
+    masks = {}
+    for flip in (False, True):
+        preprocessing = Preprocessing(size=None, mean=[120.0] * 3, std=[20.0] * 3)
+        config = experiment("segmentation", evaluate={"flip": flip})
+        task = Segmentation(Brightness(), Context(config, mask_source, preprocessing)).eval()
+        task.evaluate_on(part)
+        dataset = SampleDataset(part, "none")
+        items = [dataset[i] for i in range(4)]
+        for item in items:
+            item["image"][:, 2:5, :4] = 30  # not the same left and right
+        masks[flip] = [decode_png(row["mask"]) for row in task.predict_rows(Segmentation.collate(items))]
+    assert all(np.array_equal(one, two) for one, two in zip(masks[False], masks[True], strict=True))
+    assert any((mask != mask[:, ::-1]).any() for mask in masks[True])

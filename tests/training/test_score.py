@@ -128,6 +128,7 @@ def test_truth_and_results_in_coco_form(box_source):
     assert [r["bbox"] for r in results] == [a["bbox"] for a in truth["annotations"]]
     bare = replace(part, annotations=annotations_table([]))
     assert coco_form(bare, rows.head(0))[1] == []
+    assert coco_form(part, pd.DataFrame())[1] == []
 
 
 class TestLeaderboard:

@@ -6,11 +6,14 @@ import pytest
 import yaml
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.training.validation import check_experiment, check_source
+from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
 
 WHERE = "conf/base/parameters/experiments/x.yml: x"
 SOURCES = ["digits", "sample_voc"]
 CONF = Path(__file__).parents[2] / "conf" / "base" / "parameters"
+
+
+ACTIVITY = {"task": "activity", "model": {"name": "inception_1d"}, "augment": None}
 
 
 def values(**changes):
@@ -134,7 +137,17 @@ def test_a_right_one_passes():
         ({"inputs": {"size": [16]}}, ["inputs.size", "at least 2"]),
         ({"cache": {"side": 0}}, ["cache.side", "greater than 0", "value 0"]),
         ({"cache": {"gigabytes": 0.0}}, ["cache.gigabytes", "greater than 0"]),
-        ({"evaluate": {"scales": [1.0, 1.5]}}, ["evaluate.scales", "segmentation only"]),
+        (
+            ACTIVITY | {"evaluate": {"scales": [1.0, 1.5]}},
+            ["evaluate.scales: [1.0, 1.5] is for classification and segmentation only"],
+        ),
+        (
+            ACTIVITY | {"evaluate": {"flip": True}},
+            ["evaluate.flip: True is for classification and detection and segmentation only"],
+        ),
+        ({"evaluate": {"fuse_iou": 0.6}}, ["evaluate.fuse_iou: 0.6 is for detection only"]),
+        ({"evaluate": {"fuse_iou": 1.5}}, ["evaluate.fuse_iou", "less than 1", "1.5"]),
+        ({"evaluate": {"protocol": "voc"}}, ["evaluate.protocol: 'voc' is for detection only"]),
         ({"evaluate": {"scales": []}}, ["evaluate.scales", "at least 1 item"]),
         ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
     ],
@@ -228,6 +241,82 @@ def test_a_wrong_source_is_explained(source, parts):
     assert message.startswith(WHERE)
     for part in parts:
         assert part in message
+
+
+class TestEnsembles:
+    """An ensemble against its members."""
+
+    WHERE = "conf/base/parameters/ensembles/both.yml: both"
+
+    def check(self, given=None, one=None, two=None):
+        members = {
+            "one": check_experiment(WHERE, values(**(one or {})), SOURCES),
+            "two": check_experiment(WHERE, values(**(two or {})), SOURCES),
+        }
+        return check_ensemble(self.WHERE, {"members": ["one", "two"]} | (given or {}), members)
+
+    def test_a_right_one_passes(self):
+        config = self.check({"weights": [1, 2.5], "evaluate": {"flip": True, "scales": [1.0, 1.25]}})
+        assert [config.weight_of(name) for name in config.members] == [1.0, 2.5]
+        assert [self.check().weight_of(name) for name in config.members] == [1.0, 1.0]
+        assert self.check({"evaluate": {"split": "val"}}).evaluate.split == "val"
+
+    @pytest.mark.parametrize(
+        ("given", "parts"),
+        [
+            ({"weights": [1.0]}, ["weights: 1 weights for 2 members; give one a member, or none", "[1.0]"]),
+            ({"weights": [1.0, 0.0]}, ["weights.1", "greater than 0", "0.0"]),
+            ({"weights": [1.0, -1.0]}, ["weights.1", "greater than 0"]),
+            ({"weights": [1.0, float("inf")]}, ["weights.1", "finite"]),
+            ({"weights": [1.0, "2"]}, ["weights.1", "'2'"]),
+            ({"weight": [1, 1]}, ["weight: unknown key", "allowed are evaluate, members, weights"]),
+            ({"members": ["two", "one"]}, ["members", "an environment may not change ['one', 'two']"]),
+            ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
+            ({"evaluate": {"mirror": True}}, ["evaluate.mirror: unknown key"]),
+            ({"evaluate": {"protocol": "voc"}}, ["evaluate.protocol: 'voc' is for detection only"]),
+            ({"evaluate": {"fuse_iou": 0.6}}, ["evaluate.fuse_iou: 0.6 is for detection only"]),
+        ],
+    )
+    def test_a_wrong_one_is_explained(self, given, parts):
+        with pytest.raises(ConfigError) as error:
+            self.check(given)
+        message = str(error.value)
+        assert message.startswith(self.WHERE)
+        for part in parts:
+            assert part in message
+
+    def test_members_are_scored_on_one_split_by_one_protocol(self):
+        with pytest.raises(ConfigError, match=r"members: scored on different splits, .*'two': 'val'"):
+            self.check(two={"evaluate": {"split": "val"}})
+        detection = {"task": "detection", "model": {"name": "fcos"}, "augment": None, "loss": {}}
+        voc = detection | {"evaluate": {"protocol": "voc"}}
+        expected = r"evaluate\.protocol: 'standard', but member 'one' is scored by 'voc'; all need the same"
+        with pytest.raises(ConfigError, match=expected):
+            self.check(one=voc, two=voc)
+        with pytest.raises(ConfigError, match=r"evaluate\.protocol: 'voc', but member 'two'"):
+            self.check({"evaluate": {"protocol": "voc"}}, one=voc, two=detection)
+        given = {"evaluate": {"protocol": "voc", "flip": True, "fuse_iou": 0.5}}
+        assert self.check(given, one=voc, two=voc).evaluate.fuse_iou == 0.5
+
+    def test_a_split_that_was_trained_on_is_not_scored(self):
+        both = train(fit_on="train_val", select="last")
+        expected = r"evaluate\.split: 'val' was trained on by member 'two'; allowed is 'test'"
+        with pytest.raises(ConfigError, match=expected):
+            self.check({"evaluate": {"split": "val"}}, two=both)
+        assert self.check(two=both).members == ["one", "two"]
+
+    @pytest.mark.parametrize(
+        ("task", "model", "why"),
+        [
+            ("autoencoder", "conv_autoencoder", "the codes of two trainings have no axis in common"),
+            ("gan", "dcgan", "it generates images of no given sample"),
+        ],
+    )
+    def test_what_cannot_be_averaged_is_refused_with_the_reason(self, task, model, why):
+        other = {"task": task, "model": {"name": model}, "augment": None, "loss": {}}
+        other |= {"embedder": "digits"} if task == "gan" else {}
+        with pytest.raises(ConfigError, match=f"members: no ensemble of task {task}: .*{why}"):
+            self.check(one=other, two=other)
 
 
 def sections(kind):

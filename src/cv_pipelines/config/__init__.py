@@ -227,8 +227,10 @@ class Evaluate(Strict):
         split: `test` for the figure that is reported, `val` while choosing.
         protocol: `coco` or `voc` for detection; `standard` elsewhere.
         batch_size: samples a prediction step; that of training if not given.
-        flip: average predictions with those of the mirrored image.
-        scales: average predictions at these factors of the image size; for segmentation.
+        flip: average predictions with those of the mirrored image; for images.
+        scales: average predictions at these factors of the image size; for classification, segmentation.
+        fuse_iou: overlap above which two boxes are one when detections are fused: those of the mirrored
+            image, or those of the members of an ensemble (Solovyev et al. 2021).
     """
 
     split: Literal["val", "test"] = "test"
@@ -236,6 +238,7 @@ class Evaluate(Strict):
     batch_size: Positive | None = None
     flip: bool = False
     scales: list[Annotated[float, Field(gt=0, le=4)]] = Field([1.0], min_length=1)
+    fuse_iou: Share = 0.55
 
 
 class Group(Strict):

@@ -140,7 +140,7 @@ def galleries(
 def _drawer(
     task: str, data: SourceData, predictions: pd.DataFrame, order: dict[str, int], notes: dict[str, str]
 ) -> Callable[[list[str], str], go.Figure]:
-    found = dict(list(predictions.groupby("sample_id", sort=False)))
+    found = dict(list(predictions.groupby("sample_id", sort=False))) if len(predictions) else {}
     colors = mask_colors(data)
 
     def draw_some(ids: list[str], title: str) -> go.Figure:

@@ -70,6 +70,7 @@ _CONTRACT = {
     "protocol": "the rules by which the score is computed",
     "flip": "whether predictions are averaged with those of the mirrored image",
     "scales": "the image sizes that predictions are averaged over",
+    "fuse_iou": "the overlap above which boxes found in the image and in its mirror image are one",
     "shared_with_other_splits": "groups or contents that other splits have too",
     "classes": "what could be predicted, in index order",
     "backend": "the code that computed the score",

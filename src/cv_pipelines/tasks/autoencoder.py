@@ -31,6 +31,10 @@ class Autoencoder(Task):
     target: ClassVar[Target] = "none"
     monitor: ClassVar[str] = "val_mse"
     higher_is_better: ClassVar[bool] = False
+    no_ensemble: ClassVar[str] = (
+        "what it learns is a code, and the codes of two trainings have no axis in common; "
+        "a mean of their reconstructions is the reconstruction of no code"
+    )
 
     def __init__(
         self, model: nn.Module, context: Context, *, mask: float = 0.0, patch: int = 2, noise: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -51,12 +52,14 @@ class Task(L.LightningModule):
         monitor: the validation figure that chooses the best epoch.
         higher_is_better: the direction of `monitor`.
         validates: whether a validation figure may choose the epoch.
+        no_ensemble: why predictions of several models cannot be made into one; empty where `fuse` can.
     """
 
     target: ClassVar[Target]
     monitor: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     validates: ClassVar[bool] = True
+    no_ensemble: ClassVar[str] = "it has no rule that makes one prediction of several"
 
     def __init__(self, model: nn.Module, context: Context) -> None:
         super().__init__()
@@ -97,6 +100,28 @@ class Task(L.LightningModule):
 
     def predict_rows(self, batch: Any) -> list[dict[str, Any]]:
         """Return the prediction table's rows of a batch; each has `sample_id`."""
+        ids = self.sample_ids(batch, self.eval_data())
+        pairs = zip(ids, self.outputs(batch), strict=True)
+        return [row for sample_id, output in pairs for row in self.rows_of(sample_id, output)]
+
+    def outputs(self, batch: Any) -> Iterable[Any]:
+        """Return what the model says of each sample of a batch, averaged over the configured views."""
+        raise NotImplementedError
+
+    @classmethod
+    def rows_of(cls, sample_id: str, output: Any) -> list[dict[str, Any]]:
+        """Return the prediction table's rows of one sample, from its output."""
+        raise NotImplementedError
+
+    @classmethod
+    def fuse(cls, outputs: Iterable[Any], weights: Sequence[float], evaluate: Evaluate) -> Any:
+        """Make one output of those that several models have for one sample; one alone stays as it is.
+
+        Args:
+            outputs: one a model, as `outputs` gives them.
+            weights: above 0, one a model.
+            evaluate: what is scored.
+        """
         raise NotImplementedError
 
     @classmethod

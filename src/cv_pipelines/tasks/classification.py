@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.metrics import classification as metrics
 from cv_pipelines.tasks.base import Context, Scores, Task
+from cv_pipelines.tasks.fusion import weighted_mean
+from cv_pipelines.tasks.views import resized
 
 
 class Classification(Task):
@@ -27,6 +30,7 @@ class Classification(Task):
 
     target: ClassVar[Target] = "label"
     monitor: ClassVar[str] = "val_accuracy"
+    no_ensemble: ClassVar[str] = ""
 
     def __init__(self, model: nn.Module, context: Context, *, label_smoothing: float = 0.0) -> None:
         super().__init__(model, context)
@@ -58,27 +62,40 @@ class Classification(Task):
         return loss
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return (B, classes) probabilities, averaged with the mirror image where asked for."""
-        x = self.inputs(batch)
-        views = [x, x.flip(-1)] if self.context.config.evaluate.flip and x.ndim == 4 else [x]
+        """Return (B, classes) probabilities, averaged over sizes and the mirror image where asked for."""
+        evaluate, x = self.context.config.evaluate, self.inputs(batch)
+        views = [resized(x, scale) for scale in evaluate.scales] if x.ndim == 4 else [x]
+        if evaluate.flip and x.ndim == 4:
+            views = [side for view in views for side in (view, view.flip(-1))]
         activate = torch.sigmoid if self.context.data.categories.multi_label else _softmax
         return torch.stack([activate(self.model(view).float()) for view in views]).mean(dim=0)
 
-    def predict_rows(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Return a row a sample: `sample_id`, `probabilities` (a float32 a class)."""
-        rows = self.probabilities(batch).cpu().numpy().astype(np.float32)
-        ids = self.sample_ids(batch, self.eval_data())
-        return [{"sample_id": i, "probabilities": p} for i, p in zip(ids, rows, strict=True)]
+    def outputs(self, batch: dict[str, Tensor]) -> Iterable[Tensor]:
+        """Return the (classes,) float32 probabilities of each sample."""
+        return self.probabilities(batch).cpu()
+
+    @classmethod
+    def rows_of(cls, sample_id: str, output: Tensor) -> list[dict[str, Any]]:
+        """Return a row: `sample_id`, `probabilities` (a float32 a class)."""
+        return [{"sample_id": sample_id, "probabilities": output.numpy().astype(np.float32)}]
+
+    @classmethod
+    def fuse(cls, outputs: Iterable[Tensor], weights: Sequence[float], evaluate: Evaluate) -> Tensor:
+        """Average the probabilities."""
+        del evaluate
+        return weighted_mean(outputs, weights)
 
     @classmethod
     def score(cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
         """Score probabilities; see `cv_pipelines.metrics.classification`."""
-        del evaluate
         samples = data.samples.set_index("sample_id").loc[predictions["sample_id"]]
         probabilities = np.stack(list(predictions["probabilities"]))
         names = data.categories.names("labels")
+        # named only where it is asked for, so that contracts of before it could be stay what they were
+        sizes = {"scales": evaluate.scales} if evaluate.scales != [1.0] else {}
+        contract = {"classes": names, **sizes}
         if data.categories.multi_label:
-            return _score_multi_label(probabilities, samples, names)
+            return _score_multi_label(probabilities, samples, names, contract)
         labels = np.array([values[0] for values in samples["labels"]])
         values = metrics.classification_scores(probabilities, labels)
         guess = probabilities.argmax(axis=1)
@@ -98,7 +115,7 @@ class Classification(Task):
                 "note": [f"{names[t]} → {names[p]}" for t, p in zip(labels, guess, strict=True)],
             }
         )
-        return Scores(values, {"classes": names}, details, per_sample)
+        return Scores(values, contract, details, per_sample)
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -110,11 +127,13 @@ def _confusion(labels: np.ndarray, guess: np.ndarray, n: int) -> list[list[int]]
     return counts
 
 
-def _score_multi_label(probabilities: np.ndarray, samples: pd.DataFrame, names: list[str]) -> Scores:
+def _score_multi_label(
+    probabilities: np.ndarray, samples: pd.DataFrame, names: list[str], contract: dict[str, Any]
+) -> Scores:
     targets = np.zeros(probabilities.shape, dtype=bool)
     for row, labels in enumerate(samples["labels"]):
         targets[row, list(labels)] = True
     values = metrics.multi_label_scores(probabilities, targets)
     agreement = np.where(targets, probabilities, 1 - probabilities).min(axis=1)
     per_sample = pd.DataFrame({"sample_id": samples.index, "score": agreement, "note": ""})
-    return Scores(values, {"classes": names}, {"classes": names}, per_sample)
+    return Scores(values, contract, {"classes": names}, per_sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from cv_pipelines.metrics import coco
 from cv_pipelines.metrics.boxes import iou
 from cv_pipelines.metrics.voc import voc_scores
 from cv_pipelines.tasks.base import Context, Scores, Task
+from cv_pipelines.tasks.fusion import Detections, weighted_boxes
 
 COLUMNS = ["sample_id", "category", "score", "x", "y", "w", "h"]
 
@@ -29,6 +31,7 @@ class Detection(Task):
 
     target: ClassVar[Target] = "boxes"
     monitor: ClassVar[str] = "val_map_50"
+    no_ensemble: ClassVar[str] = ""
 
     def __init__(self, model: nn.Module, context: Context) -> None:
         super().__init__(model, context)
@@ -69,17 +72,41 @@ class Detection(Task):
         self.log("train_boxes_dropped", dropped, on_epoch=True, on_step=False, reduce_fx="sum")
         return loss
 
-    def predict_rows(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    def outputs(self, batch: dict[str, Any]) -> Iterable[Detections]:
+        """Return what is found in each image, fused with what is found in its mirror image if asked for."""
+        evaluate = self.context.config.evaluate
+        images = [self.normalize(image) for image in batch["image"]]
+        found = self._detect(images)
+        if not evaluate.flip:
+            return found
+        mirrored = self._detect([image.flip(-1) for image in images])
+        views = zip(found, mirrored, images, strict=True)
+        return [self.fuse([one, two.mirrored(im.shape[-1])], [1, 1], evaluate) for one, two, im in views]
+
+    def _detect(self, images: list[Tensor]) -> list[Detections]:
+        return [
+            Detections(
+                output["boxes"].float().cpu().numpy().astype(float),
+                output["labels"].cpu().numpy(),
+                output["scores"].float().cpu().numpy(),
+            )
+            for output in self.model(images)
+        ]
+
+    @classmethod
+    def rows_of(cls, sample_id: str, output: Detections) -> list[dict[str, Any]]:
         """Return a row a detection: `sample_id`, `category`, `score`, `x`, `y`, `w`, `h` in image pixels."""
-        found = self.model([self.normalize(image) for image in batch["image"]])
-        rows: list[dict[str, Any]] = []
-        for sample_id, output in zip(self.sample_ids(batch, self.eval_data()), found, strict=True):
-            boxes = output["boxes"].float().cpu().numpy().astype(float)
-            labels, scores = output["labels"].cpu().numpy(), output["scores"].float().cpu().numpy()
-            for (x1, y1, x2, y2), label, score in zip(boxes, labels, scores, strict=True):
-                row = (sample_id, int(label), float(score), x1, y1, x2 - x1, y2 - y1)
-                rows.append(dict(zip(COLUMNS, row, strict=True)))
-        return rows
+        boxes = zip(output.corners, output.labels, output.scores, strict=True)
+        rows = (
+            (sample_id, int(label), float(score), x1, y1, x2 - x1, y2 - y1)
+            for (x1, y1, x2, y2), label, score in boxes
+        )
+        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+    @classmethod
+    def fuse(cls, outputs: Iterable[Detections], weights: Sequence[float], evaluate: Evaluate) -> Detections:
+        """Fuse boxes of a class that overlap; see `weighted_boxes`."""
+        return weighted_boxes(list(outputs), weights, evaluate.fuse_iou)
 
     @classmethod
     def score(cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
@@ -95,6 +122,8 @@ class Detection(Task):
             "max_detections": 100,
             "difficult": "ordinary objects",
         }
+        if evaluate.flip:
+            contract["fuse_iou"] = evaluate.fuse_iou
         if evaluate.protocol == "voc":
             names = data.categories.names("objects")
             voc, _ = voc_scores(data.samples, data.annotations, predictions, names)

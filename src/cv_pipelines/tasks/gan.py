@@ -35,6 +35,9 @@ class Gan(Task):
     monitor: ClassVar[str] = "val_fid"
     higher_is_better: ClassVar[bool] = False
     validates: ClassVar[bool] = False
+    no_ensemble: ClassVar[str] = (
+        "it generates images of no given sample, so two generators have nothing in common to average"
+    )
 
     def __init__(self, model: nn.Module, context: Context, *, real_label: float = 0.9) -> None:
         super().__init__(model, context)

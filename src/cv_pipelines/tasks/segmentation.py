@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from cv_pipelines.data.encoding import decode_png, encode_png
 from cv_pipelines.data.schema import IGNORE_INDEX
 from cv_pipelines.metrics.confusion import confusion_matrix, segmentation_scores
 from cv_pipelines.tasks.base import Context, Scores, Task
+from cv_pipelines.tasks.fusion import weighted_mean
+from cv_pipelines.tasks.views import resized
 
 
 class Segmentation(Task):
@@ -33,6 +36,7 @@ class Segmentation(Task):
 
     target: ClassVar[Target] = "mask"
     monitor: ClassVar[str] = "val_miou"
+    no_ensemble: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -69,24 +73,24 @@ class Segmentation(Task):
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
 
-    def predict_rows(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Return a row a sample: `sample_id`, `mask` (PNG bytes of (H, W) class indices at image size)."""
+    def outputs(self, batch: dict[str, Tensor]) -> Iterable[Tensor]:
+        """Yield the (classes, H, W) probabilities of each sample at image size, one at a time."""
         probabilities = self._probabilities(self.inputs(batch))
-        data = self.eval_data()
-        rows = []
-        for index, sample_id, single in zip(
-            batch["index"], self.sample_ids(batch, data), probabilities, strict=True
-        ):
-            row = data.samples.iloc[int(index)]
-            size = (int(row["height"]), int(row["width"]))
-            full = (
-                F.interpolate(single[None], size, mode="bilinear")
-                if single.shape[1:] != size
-                else single[None]
-            )
-            mask = full[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-            rows.append({"sample_id": sample_id, "mask": encode_png(mask)})
-        return rows
+        samples = self.eval_data().samples.iloc[[int(index) for index in batch["index"]]]
+        sizes = zip(samples["height"].astype(int), samples["width"].astype(int), strict=True)
+        return (at_size(single, size) for single, size in zip(probabilities, sizes, strict=True))
+
+    @classmethod
+    def rows_of(cls, sample_id: str, output: Tensor) -> list[dict[str, Any]]:
+        """Return a row: `sample_id`, `mask` (PNG bytes of (H, W) class indices at image size)."""
+        mask = output.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        return [{"sample_id": sample_id, "mask": encode_png(mask)}]
+
+    @classmethod
+    def fuse(cls, outputs: Iterable[Tensor], weights: Sequence[float], evaluate: Evaluate) -> Tensor:
+        """Average the probabilities pixel by pixel."""
+        del evaluate
+        return weighted_mean(outputs, weights)
 
     def _probabilities(self, x: Tensor) -> Tensor:
         """Average over the configured views: (B, 3, H, W) to (B, classes, H, W) probabilities."""
@@ -136,15 +140,11 @@ def padded(model: nn.Module, x: Tensor, multiple: int = 32) -> Tensor:
     return logits[..., :h, :w]
 
 
-def resized(x: Tensor, scale: float) -> Tensor:
-    """Resize (B, C, H, W) images by a factor; a factor of 1 changes nothing."""
-    size = [max(round(side * scale), 1) for side in x.shape[-2:]]
-    if size == list(x.shape[-2:]):
-        return x
-    layout = (
-        torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    )
-    return F.interpolate(x, size, mode="bilinear", antialias=True).contiguous(memory_format=layout)
+def at_size(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (classes, h, w) probabilities to a height and width, where they are not of it already."""
+    if probabilities.shape[1:] == size:
+        return probabilities
+    return F.interpolate(probabilities[None], size, mode="bilinear")[0]
 
 
 def balanced_weights(pixels: list[int]) -> Tensor:

@@ -49,9 +49,7 @@ def predict(
     Returns:
         `seed` and the columns of the task's `predict_rows`.
     """
-    part = data.only(config.evaluate.split)
-    if config.task == "segmentation":
-        part = part.where(part.samples["target"].notna().to_numpy())
+    part = scored_part(config, data)
     tables = []
     for seed, checkpoint in checkpoints.items():
         task = load_task(config, data, checkpoint)
@@ -61,6 +59,14 @@ def predict(
             rows = predicted_rows(task, part)
         tables.append(pd.DataFrame(rows).assign(seed=seed))
     return pd.concat(tables, ignore_index=True)
+
+
+def scored_part(config: ExperimentConfig, data: SourceData) -> SourceData:
+    """Return the samples of the scored split; where masks are predicted, those that have one."""
+    part = data.only(config.evaluate.split)
+    if config.task == "segmentation":
+        part = part.where(part.samples["target"].notna().to_numpy())
+    return part
 
 
 def load_task(config: ExperimentConfig, data: SourceData, checkpoint: Checkpoint) -> Task:
@@ -79,12 +85,17 @@ def predicted_rows(task: Task, part: SourceData) -> list[dict[str, Any]]:
     dataset = SampleDataset(part, "none", task.context.preprocessing.size)
     size = config.evaluate.batch_size or config.train.batch_size
     loader = DataLoader(dataset, size, collate_fn=task.collate_inputs, num_workers=config.train.workers)
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.train.precision)
     rows: list[dict[str, Any]] = []
-    with torch.inference_mode(), torch.autocast(task.device.type, dtype, enabled=dtype is not None):
+    with torch.inference_mode(), autocast(task):
         for batch in loader:
             rows += task.predict_rows(move(batch, task.device))
     return rows
+
+
+def autocast(task: Task) -> torch.autocast:
+    """Return the context in which a task computes in its configured precision."""
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(task.context.config.train.precision)
+    return torch.autocast(task.device.type, dtype, enabled=dtype is not None)
 
 
 def move(value: Any, device: torch.device) -> Any:

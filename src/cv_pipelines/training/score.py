@@ -114,4 +114,5 @@ def coco_form(data: SourceData, predictions: pd.DataFrame) -> tuple[dict[str, An
         predictions: detections of one seed.
     """
     truth = coco.ground_truth(data.samples, data.annotations, data.categories)
-    return clean(truth), clean(coco.results(predictions, truth))
+    # a table without rows, of detectors that found nothing, has no columns either
+    return clean(truth), clean(coco.results(predictions, truth)) if len(predictions) else []

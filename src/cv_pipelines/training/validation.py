@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cv_pipelines.config import ExperimentConfig, SourceConfig, check_options, options_model, parse
+from cv_pipelines.config import Evaluate, ExperimentConfig, SourceConfig, check_options, options_model, parse
+from cv_pipelines.config.ensemble import EnsembleConfig
 from cv_pipelines.data.augment import AUGMENTS, PICTURES
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import MODELS, builder
@@ -62,10 +63,7 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
             raise ConfigError(
                 f"{where}: augment.name: {step.name!r} does not fit task {config.task}; allowed are {fitting}"
             )
-    if config.evaluate.protocol != "standard" and config.task != "detection":
-        raise ConfigError(f"{where}: evaluate.protocol: {config.evaluate.protocol!r} is for detection only")
-    if config.evaluate.scales != [1.0] and config.task != "segmentation":
-        raise ConfigError(f"{where}: evaluate.scales: {config.evaluate.scales} is for segmentation only")
+    check_evaluate(where, config.task, config.evaluate)
     if config.inputs.size and config.task == "detection":
         raise ConfigError(f"{where}: inputs.size: detectors resize by themselves; see the model's options")
     if config.cache and config.cache.side and config.task not in PICTURES:
@@ -76,6 +74,63 @@ def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str])
     if config.task == "gan" and config.embedder is None:
         raise ConfigError(f"{where}: embedder: a GAN needs the name of a classification experiment")
     check_train(where, config)
+    return config
+
+
+def check_evaluate(where: str, task: str, evaluate: Evaluate) -> None:
+    """Check the keys of `evaluate` that do not fit every task.
+
+    Raises:
+        ConfigError: names file, key and value.
+    """
+    fitting = {
+        "protocol": ("detection",),
+        "flip": ("classification", "detection", "segmentation"),
+        "scales": ("classification", "segmentation"),
+        "fuse_iou": ("detection",),
+    }
+    for key, tasks in fitting.items():
+        value = getattr(evaluate, key)
+        if value != type(evaluate).model_fields[key].default and task not in tasks:
+            raise ConfigError(f"{where}: evaluate.{key}: {value!r} is for {' and '.join(tasks)} only")
+
+
+def check_ensemble(
+    where: str, values: dict[str, Any], members: dict[str, ExperimentConfig]
+) -> EnsembleConfig:
+    """Check an ensemble's parameters against its members, which were checked each by itself.
+
+    Args:
+        where: file and name, for messages.
+        values: the section of the parameters file.
+        members: their parameters, by name.
+
+    Raises:
+        ConfigError: names file, key, value and what is allowed.
+    """
+    config = parse(where, EnsembleConfig, values)
+    if config.members != list(members):
+        raise ConfigError(
+            f"{where}: members: {config.members!r}; an environment may not change {list(members)}"
+        )
+    task = next(iter(members.values())).task
+    why_not = task_class(task).no_ensemble
+    if why_not:
+        raise ConfigError(f"{where}: members: no ensemble of task {task}: {why_not}")
+    check_evaluate(where, task, config.evaluate)
+    splits = {name: member.evaluate.split for name, member in members.items()}
+    if len(set(splits.values())) > 1:
+        raise ConfigError(f"{where}: members: scored on different splits, {splits}; all need the same")
+    for name, member in members.items():
+        if member.evaluate.protocol != config.evaluate.protocol:
+            raise ConfigError(
+                f"{where}: evaluate.protocol: {config.evaluate.protocol!r}, but member {name!r} is scored by "
+                f"{member.evaluate.protocol!r}; all need the same"
+            )
+        if config.evaluate.split == "val" and member.train.fit_on == "train_val":
+            raise ConfigError(
+                f"{where}: evaluate.split: 'val' was trained on by member {name!r}; allowed is 'test'"
+            )
     return config
 
 

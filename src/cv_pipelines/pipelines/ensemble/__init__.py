@@ -1,0 +1,1 @@
+"""Ensemble: the models of several experiments predict together, scored as each alone."""
