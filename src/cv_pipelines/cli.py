@@ -14,7 +14,7 @@ from kedro.framework.startup import ProjectMetadata
 from cv_pipelines.io.page import write_text
 
 if TYPE_CHECKING:
-    from cv_pipelines.training.fit import Job
+    from cv_pipelines.training.job import Job
 
 HEADER = """\
 # Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
@@ -188,9 +188,13 @@ def find_lr(metadata: ProjectMetadata, experiment: str, low: float, high: float,
 @click.pass_obj
 def find_batch_size(metadata: ProjectMetadata, experiment: str, first: int) -> None:
     """Double the batch of EXPERIMENT until memory or data run out."""
+    from cv_pipelines.errors import ConfigError
     from cv_pipelines.training import finders
 
-    size = finders.find_batch_size(job_of(metadata, experiment), first)
+    try:
+        size = finders.find_batch_size(job_of(metadata, experiment), first)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
     click.echo(f"Largest batch that went through: {size}" if size else f"Not even {first} samples fit.")
 
 
@@ -235,7 +239,7 @@ def job_of(metadata: ProjectMetadata, experiment: str) -> Job:
     from cv_pipelines.experiments import find_sources
     from cv_pipelines.pipelines.source_data import stored_source
     from cv_pipelines.training.checkpoints import load_checkpoints
-    from cv_pipelines.training.fit import Job
+    from cv_pipelines.training.job import Job
     from cv_pipelines.training.validation import check_experiment
 
     project = Path(metadata.project_path)

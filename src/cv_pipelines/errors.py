@@ -57,5 +57,9 @@ class CheckpointError(CvPipelinesError):
     """A checkpoint folder is missing, incomplete, or does not fit the experiment."""
 
 
+class LaunchError(CvPipelinesError):
+    """Processes that train together cannot meet, or one of them died too often; the training can be taken up."""
+
+
 class LoaderError(CvPipelinesError):
     """A loader process died, most often killed by the system for its memory; the training can be taken up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar
 
 import lightning as L
@@ -14,6 +15,7 @@ from torch.utils.data import default_collate
 from cv_pipelines.config import Evaluate, ExperimentConfig
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
+from cv_pipelines.data.ranks import RankBatches, brought, first, world
 from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler, phase_steps
 
 
@@ -64,6 +66,7 @@ class Task(L.LightningModule):
         self.context = context
         self.normalize = Normalize(context.preprocessing)
         self.rows: list[dict[str, Any]] = []
+        self.held, self.weight = 1, 1.0
         self._eval_data = context.data.only("val")
 
     @classmethod
@@ -109,16 +112,40 @@ class Task(L.LightningModule):
         ids = data.samples["sample_id"]
         return [str(ids.iat[int(i)]) for i in batch["index"]]
 
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Note which share of the whole batch this rank holds, where there are several."""
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if isinstance(batches, RankBatches):
+            self.held = len(batch["index"])
+            self.weight = self.held * batches.ranks / batches.size(batch_index)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weigh each sample of a batch alike, also where some ranks hold one more than others."""
+        super().backward(loss if self.weight == 1.0 else loss * self.weight, *args, **kwargs)
+
+    def log(self, name: str, value: Any, **options: Any) -> None:
+        """Log a figure; while training, one of all ranks' samples."""
+        if world() > 1 and self.trainer.training:
+            # Lightning sums sizes up as a mean over the ranks, in whole numbers: this leaves nothing to round.
+            size = options.pop("batch_size", self.held) * world()
+            options |= {"batch_size": size, "sync_dist": True}
+        super().log(name, value, **options)
+
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Collect prediction rows; they are scored when the epoch ends."""
         del batch_index
         self.rows += self.predict_rows(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation split with the evaluator that `evaluate` uses, and log the figures."""
-        scores = self.score(pd.DataFrame(self.rows), self.eval_data(), self.context.config.evaluate)
-        self.rows = []
-        for name, value in scores.values.items():
+        """Score the validation split with the evaluator that `evaluate` uses, and log the figures.
+
+        One rank scores what all have predicted, so that all go by the same figures.
+        """
+        rows, self.rows = list(chain.from_iterable(brought(self.rows))), []
+        values = first(
+            lambda: self.score(pd.DataFrame(rows), self.eval_data(), self.context.config.evaluate).values
+        )
+        for name, value in values.items():
             if "/" not in name:
                 self.log(f"val_{name}", float(value))
 

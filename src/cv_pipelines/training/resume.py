@@ -13,6 +13,8 @@ import torch
 from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.callbacks import Checkpoint
 
+from cv_pipelines.data.ranks import first, gathered, rank, world
+from cv_pipelines.data.ranks import first, gathered, rank, world
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
@@ -93,8 +95,8 @@ class KeepState(Checkpoint):
         self._take_up_means(trainer)
         done = batch_idx + 1
         usable = done < trainer.num_training_batches and done % trainer.accumulate_grad_batches == 0
-        # What is still being written is new enough; another copy would only wait.
-        if usable and self._due(trainer, done) and not self.writer.busy:
+        # What is still being written is new enough; another copy would only wait. Clocks differ: one decides.
+        if usable and self.every is not None and first(lambda: self._due(trainer, done)):
             self._save(trainer, done)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -108,7 +110,7 @@ class KeepState(Checkpoint):
         self.saved = time.monotonic()
 
     def _due(self, trainer: L.Trainer, done: int) -> bool:
-        if self.every is None:
+        if self.every is None or self.writer.busy:
             return False
         if isinstance(self.every, str):
             return time.monotonic() - self.saved >= float(self.every.removesuffix("s"))
@@ -130,23 +132,23 @@ class KeepState(Checkpoint):
             )
         )
         checkpoint["random"] = _collect_rng_states()
-        checkpoint["means"] = self._sums(trainer) if self.batches else {}
+        sums = gathered(self._sums(trainer) if self.batches else {})
+        checkpoint["means"], checkpoint["means_of_others"] = sums[0], sums[1:]
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take it up; a training that was stopped early stays stopped."""
         del pl_module
-        self._means = dict(checkpoint["means"])
+        kept = [checkpoint["means"], *checkpoint.get("means_of_others", [])]
+        self._means = dict(kept[rank()]) if len(kept) == world() else _together(kept) if rank() == 0 else {}
         self._random = checkpoint["random"]
         trainer.should_stop = checkpoint["position"]["stopped"]
 
     def _sums(self, trainer: L.Trainer) -> dict[str, Any]:
         live = trainer.fit_loop.epoch_loop._results
         sums = {
-            key: (metric.value, getattr(metric, "cumulated_batch_size", None))
-            for key, metric in live.items()
-            if not metric.has_reset
+            key: (metric.value.cpu(), counted(metric)) for key, metric in live.items() if not metric.has_reset
         }
         return self._means | sums
 
@@ -162,3 +164,19 @@ class KeepState(Checkpoint):
             if count is not None:
                 here = live[key].cumulated_batch_size
                 live[key].cumulated_batch_size = count.to(here.device) + here
+
+
+def counted(metric: Any) -> torch.Tensor | None:
+    """Return how many samples are behind a mean so far; None for what is no mean."""
+    count = getattr(metric, "cumulated_batch_size", None)
+    return None if count is None else count.cpu()
+
+
+def _together(sums: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the sums of ranks that are not the ones of before."""
+    return {
+        key: tuple(
+            None if each[0] is None else sum(each) for each in zip(*(s[key] for s in sums), strict=True)
+        )
+        for key in sums[0]
+    }
