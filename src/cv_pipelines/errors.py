@@ -58,7 +58,7 @@ class CheckpointError(CvPipelinesError):
 
 
 class LaunchError(CvPipelinesError):
-    """Processes that train together cannot meet, or one of them died too often; the training can be taken up."""
+    """Processes that train together cannot meet, or died too often; the training can be taken up."""
 
 
 class LoaderError(CvPipelinesError):

@@ -23,7 +23,7 @@ PATIENCE = timedelta(hours=2)
 """How long ranks wait for what one of them does alone, such as scoring a large validation split."""
 
 _objects: list[Any] = []
-"""The group over which objects are sent, where there is one: not that of the gradients, which is the GPUs'."""
+"""The group over which objects are sent, where there is one; gradients have that of the GPUs."""
 
 
 def world() -> int:
@@ -45,8 +45,8 @@ def joined(gpu: int | None) -> Iterator[None]:
     """
     if gpu is not None:
         torch.cuda.set_device(gpu)
-    device = {} if gpu is None else {"device_id": torch.device("cuda", gpu)}
-    distributed.init_process_group("gloo" if gpu is None else "nccl", timeout=PATIENCE, **device)
+    device = None if gpu is None else torch.device("cuda", gpu)
+    distributed.init_process_group("gloo" if gpu is None else "nccl", timeout=PATIENCE, device_id=device)
     _objects.append(distributed.new_group(backend="gloo", timeout=PATIENCE))
     try:
         yield
@@ -103,6 +103,15 @@ def any_rank(flag: bool) -> bool:
     return bool(votes)
 
 
+def total(value: float) -> float:
+    """Return the sum over all ranks, on every rank."""
+    if world() == 1:
+        return value
+    found = torch.tensor(value, dtype=torch.float64)
+    distributed.all_reduce(found, group=_group())
+    return float(found)
+
+
 def part(items: Sequence[T], number: int, parts: int) -> Sequence[T]:
     """Return one of some consecutive parts, whose lengths differ by one at most."""
     return items[number * len(items) // parts : (number + 1) * len(items) // parts]
@@ -136,7 +145,9 @@ class RankBatches(Sampler[list[tuple[int, int]]]):
         return len(self.sampler) // self.batch if self.drop_last else -(-len(self.sampler) // self.batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in BatchSampler(self.sampler, self.batch, self.drop_last):
+        keys: Any = self.sampler  # typed as if samplers gave whole numbers alone
+        whole: Any = BatchSampler(keys, self.batch, self.drop_last)
+        for batch in whole:
             yield list(part(batch, self.number, self.ranks))
 
     def size(self, step: int) -> int:

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from cv_pipelines.config import Evaluate, ExperimentConfig
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
-from cv_pipelines.data.ranks import RankBatches, brought, first, world
+from cv_pipelines.data.ranks import RankBatches, brought, first, total
 from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler, phase_steps
 
 
@@ -66,7 +66,7 @@ class Task(L.LightningModule):
         self.context = context
         self.normalize = Normalize(context.preprocessing)
         self.rows: list[dict[str, Any]] = []
-        self.held, self.weight = 1, 1.0
+        self.share: tuple[float, int] | None = None
         self._eval_data = context.data.only("val")
 
     @classmethod
@@ -113,21 +113,25 @@ class Task(L.LightningModule):
         return [str(ids.iat[int(i)]) for i in batch["index"]]
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Note which share of the whole batch this rank holds, where there are several."""
+        """Note which share of the whole batch this rank holds, where there are several, and its size."""
         batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
         if isinstance(batches, RankBatches):
-            self.held = len(batch["index"])
-            self.weight = self.held * batches.ranks / batches.size(batch_index)
+            mass = self.mass(batch)
+            self.share = (mass * batches.ranks / max(total(mass), 1e-12), batches.size(batch_index))
+
+    def mass(self, batch: Any) -> float:
+        """Return what the loss of a batch is a mean over: its samples."""
+        return float(len(batch["index"]))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Weigh each sample of a batch alike, also where some ranks hold one more than others."""
-        super().backward(loss if self.weight == 1.0 else loss * self.weight, *args, **kwargs)
+        """Weigh a rank's loss by what it holds: gradients are averaged as if all held the same."""
+        super().backward(loss if self.share is None else loss * self.share[0], *args, **kwargs)
 
-    def log(self, name: str, value: Any, **options: Any) -> None:
-        """Log a figure; while training, one of all ranks' samples."""
-        if world() > 1 and self.trainer.training:
-            # Lightning sums sizes up as a mean over the ranks, in whole numbers: this leaves nothing to round.
-            size = options.pop("batch_size", self.held) * world()
+    def log(self, name: str, value: Any, **options: Any) -> None:  # type: ignore[override]
+        """Log a figure; while several ranks train, the one of the whole batch."""
+        if self.share is not None and self.trainer.training:
+            weight, size = self.share
+            value = value if options.get("reduce_fx") == "sum" else value * weight
             options |= {"batch_size": size, "sync_dist": True}
         super().log(name, value, **options)
 

@@ -69,6 +69,13 @@ class Segmentation(Task):
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
 
+    def mass(self, batch: dict[str, Tensor]) -> float:
+        """Return the pixels that are not void, weighted as the cross-entropy weighs them."""
+        classes = batch["mask"].long().flatten()
+        classes = classes[classes != IGNORE_INDEX]
+        weights = self.class_weights
+        return float(len(classes) if weights is None else weights[classes].sum())  # type: ignore[index]
+
     def predict_rows(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Return a row a sample: `sample_id`, `mask` (PNG bytes of (H, W) class indices at image size)."""
         probabilities = self._probabilities(self.inputs(batch))

@@ -122,7 +122,7 @@ class FiniteGuard(L.Callback):
             told = gathered(self._keep(trainer, loss, batch, batch_idx) if bad else None)
             raise NotFiniteError(next(text for text in told if text))
 
-    def _keep(self, trainer: L.Trainer, loss: torch.Tensor, batch: Any, batch_idx: int) -> str:
+    def _keep(self, trainer: L.Trainer, loss: Any, batch: Any, batch_idx: int) -> str:
         """Save a batch; return what there is to tell."""
         loader: Any = trainer.train_dataloader
         samples = loader.dataset.data.samples["sample_id"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import fully_shard
@@ -49,12 +49,11 @@ def layout_of(train: Train) -> Layout:
     Raises:
         ConfigError: a variable holds no positive whole number.
     """
-    given = os.environ.get("PET_NPROC_PER_NODE")
-    devices = (
-        train.devices if given in {None, "", "auto", "gpu"} else _number("PET_NPROC_PER_NODE", str(given))
-    )
+    devices: int | str = os.environ.get("PET_NPROC_PER_NODE") or train.devices
+    if isinstance(devices, str) and devices not in {"auto", "gpu"}:
+        devices = _number("PET_NPROC_PER_NODE", devices)
     nodes = _number("PET_NNODES", os.environ.get("PET_NNODES") or str(train.num_nodes))
-    return Layout(max(gpus(train), 1) if devices == "auto" else devices, nodes)
+    return Layout(devices if isinstance(devices, int) else max(gpus(train), 1), nodes)
 
 
 def _number(name: str, text: str) -> int:
@@ -139,7 +138,7 @@ def trainer_options(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def environment() -> list[Any]:
-    """Return the plugin that reads torchrun's environment, whatever a scheduler says; none for one process."""
+    """Return the plugin that reads torchrun's environment, not a scheduler's; none for one process."""
     return [TorchElasticEnvironment()] if world() > 1 else []
 
 
@@ -147,6 +146,7 @@ def shard_on_setup(task: Task) -> None:
     """Have a task's model sharded (FSDP2, Zhao et al. 2023) once Lightning knows the devices."""
 
     def configure_model() -> None:
+        assert task.device_mesh is not None
         mesh = task.device_mesh["data_parallel"]
         for module in reversed(list(task.model.modules())):
             if _worth_it(module):

@@ -14,7 +14,6 @@ from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.callbacks import Checkpoint
 
 from cv_pipelines.data.ranks import first, gathered, rank, world
-from cv_pipelines.data.ranks import first, gathered, rank, world
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
@@ -141,7 +140,10 @@ class KeepState(Checkpoint):
         """Take it up; a training that was stopped early stays stopped."""
         del pl_module
         kept = [checkpoint["means"], *checkpoint.get("means_of_others", [])]
-        self._means = dict(kept[rank()]) if len(kept) == world() else _together(kept) if rank() == 0 else {}
+        if len(kept) == world():
+            self._means = dict(kept[rank()])
+        elif rank() == 0:
+            self._means = _together(kept, world())
         self._random = checkpoint["random"]
         trainer.should_stop = checkpoint["position"]["stopped"]
 
@@ -172,11 +174,17 @@ def counted(metric: Any) -> torch.Tensor | None:
     return None if count is None else count.cpu()
 
 
-def _together(sums: list[dict[str, Any]]) -> dict[str, Any]:
-    """Add up the sums of ranks that are not the ones of before."""
-    return {
-        key: tuple(
-            None if each[0] is None else sum(each) for each in zip(*(s[key] for s in sums), strict=True)
-        )
-        for key in sums[0]
-    }
+def _together(sums: list[dict[str, Any]], ranks: int) -> dict[str, Any]:
+    """Turn the sums of other ranks than there are now into those of the first one.
+
+    A mean is one over ranks in the end, so that what stands for all counts as often as there are ranks.
+    """
+    found: dict[str, Any] = {}
+    for key, (value, count) in sums[0].items():
+        whole = sum((other[key][0] for other in sums[1:]), value)
+        if count is None:
+            found[key] = (whole, None)
+        else:
+            counted_before = sum((other[key][1] for other in sums[1:]), count)
+            found[key] = (whole * ranks / len(sums), counted_before * ranks // len(sums))
+    return found

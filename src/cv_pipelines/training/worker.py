@@ -1,4 +1,4 @@
-"""One rank of a training: `python -m cv_pipelines.training.worker <working folder>`, as torchrun starts it."""
+"""One rank of a training: `python -m cv_pipelines.training.worker <folder>`, as torchrun starts it."""
 
 from __future__ import annotations
 
