@@ -5,15 +5,20 @@ import json
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import ClassVar
 
+import pandas as pd
 import pytest
 import yaml
 from kedro.framework.cli.project import run as kedro_run
+from mlflow import MlflowClient
 from torch.distributed.run import get_args_parser
 
 from cv_pipelines.cli import cv
@@ -210,3 +215,65 @@ def test_the_dag_trains_in_a_pool_of_its_own(tmp_path, airflow):
         assert (parsed, given["env"], given["namespaces"]) == ("run", "gpu", [key])
         assert name in given["pipelines"]
         assert task.cwd == settings["project"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project whose smallest experiment is trained by two processes."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("conf", "src"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / "conf/local").mkdir()
+    parameters = folder / "conf/smoke/parameters.yml"
+    values = yaml.safe_load(parameters.read_text())
+    values["classification_digits"]["train"] = {
+        "epochs": 12,
+        "devices": 2,
+        "device": "cpu",
+        "validate_every": 1,
+    }
+    parameters.write_text(yaml.safe_dump(values))
+    return folder
+
+
+def started(project):
+    environment = os.environ | {
+        "PYTHONPATH": str(project / "src"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{project}/runs.db",
+    }
+    command = [sys.executable, "-m", "kedro", "run", "--env", "smoke", "--pipelines", "classification_digits"]
+    return subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_stopped_and_started_again_is_one_run_in_mlflow(project):
+    work = project / "data/smoke/06_models/classification_digits/work"
+    live = work / "seed_0/live.jsonl"
+    first = started(project)
+    while not live.exists() or '"epoch": 1' not in live.read_text():
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.1)
+    first.send_signal(signal.SIGTERM)
+    told, _ = first.communicate(timeout=120)
+    assert first.returncode == 128 + signal.SIGTERM, told
+    assert (work / "seed_0/last.ckpt").exists()
+    again = started(project)
+    told, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, told
+    assert "taking up the interrupted training" in told
+    client = MlflowClient(f"sqlite:///{project}/runs.db")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    (run,) = client.search_runs(experiments)
+    assert (run.info.run_name, run.info.status) == ("classification_digits", "FINISHED")
+    assert run.data.params["train.devices"] == "2"
+    assert run.data.tags["device"] == "2 × cpu"
+    history = pd.read_parquet(project / "data/smoke/06_models/classification_digits/history.parquet")
+    for name, rows in history.groupby("name"):
+        points = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
+        assert points == pytest.approx(dict(zip(rows["epoch"], rows["value"], strict=True)), nan_ok=True)
+    assert history["epoch"].max() == 5
+    assert not work.exists()
