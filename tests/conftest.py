@@ -1,13 +1,19 @@
 """Tiny sources and experiments that many tests share: made once, treated as read-only."""
 
+import multiprocessing
+import os
+import socket
+import traceback
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SourceData
+from cv_pipelines.data.ranks import joined
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
 from cv_pipelines.data.statistics import train_statistics
 
@@ -153,3 +159,50 @@ def experiment():
         return ExperimentConfig.model_validate({**values, "train": {**fitted, **(train or {})}})
 
     return build
+
+
+@pytest.fixture
+def in_ranks(tmp_path):
+    """Calls a function in several ranks, joined by gloo; returns what each gave, or its traceback.
+
+    They are forked, so that nothing is imported again.
+    """
+
+    def run(function, count=2):
+        with socket.socket() as made:
+            made.bind(("127.0.0.1", 0))
+            port = made.getsockname()[1]
+        context = multiprocessing.get_context("fork")
+        paths = [tmp_path / f"rank_{rank}.pt" for rank in range(count)]
+        processes = [
+            context.Process(target=_rank, args=(function, path, rank, count, port))
+            for rank, path in enumerate(paths)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(300)
+            process.kill()
+        return [torch.load(path, weights_only=False) for path in paths]
+
+    return run
+
+
+def _rank(function, path, rank, count, port):
+    torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
+    names = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "GROUP_RANK": 0,
+    }
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    try:
+        with joined(None):
+            result = function()
+    except BaseException:
+        result = traceback.format_exc()
+    torch.save(result, path)
+    os._exit(0)

@@ -14,7 +14,7 @@ from kedro.framework.startup import ProjectMetadata
 from cv_pipelines.io.page import write_text
 
 if TYPE_CHECKING:
-    from cv_pipelines.training.fit import Job
+    from cv_pipelines.training.job import Job
 
 HEADER = """\
 # Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
@@ -190,9 +190,13 @@ def find_lr(metadata: ProjectMetadata, experiment: str, low: float, high: float,
 @click.pass_obj
 def find_batch_size(metadata: ProjectMetadata, experiment: str, first: int) -> None:
     """Double the batch of EXPERIMENT until memory or data run out."""
+    from cv_pipelines.errors import ConfigError
     from cv_pipelines.training import finders
 
-    size = finders.find_batch_size(job_of(metadata, experiment), first)
+    try:
+        size = finders.find_batch_size(job_of(metadata, experiment), first)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
     click.echo(f"Largest batch that went through: {size}" if size else f"Not even {first} samples fit.")
 
 
@@ -222,6 +226,26 @@ def overfit(metadata: ProjectMetadata, experiment: str, steps: int) -> None:
         click.echo(f"step {step:>5}: loss {losses[step]:.4f}")
 
 
+@cv.command()
+@click.argument("experiment")
+@click.option("--env", "-e", help="As given to the `kedro run` that this joins.")
+@click.option("--patience", type=float, default=86400.0, show_default=True, help="Seconds to wait for it.")
+@click.pass_obj
+def worker(metadata: ProjectMetadata, experiment: str, env: str | None, patience: float) -> None:
+    """Train EXPERIMENT on this machine, too, with the one where `kedro run` runs it."""
+    from cv_pipelines.config import ExperimentConfig, parse
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.training.launch import join
+
+    project = Path(metadata.project_path)
+    try:
+        config = parse(experiment, ExperimentConfig, source_parameters(project, experiment, env))
+        folder = project / configuration(project, env)["globals"]["data"] / "06_models" / experiment / "work"
+        join(experiment, config.train, folder, patience)
+    except CvPipelinesError as error:
+        raise click.ClickException(f"{experiment}: {error}") from None
+
+
 def reports_of(metadata: ProjectMetadata, experiment: str) -> Path:
     """Return the folder of an experiment's reports."""
     return Path(metadata.project_path) / "data/08_reporting" / experiment
@@ -237,7 +261,7 @@ def job_of(metadata: ProjectMetadata, experiment: str) -> Job:
     from cv_pipelines.experiments import find_sources
     from cv_pipelines.pipelines.source_data import stored_source
     from cv_pipelines.training.checkpoints import load_checkpoints
-    from cv_pipelines.training.fit import Job
+    from cv_pipelines.training.job import Job
     from cv_pipelines.training.validation import check_experiment
 
     project = Path(metadata.project_path)
@@ -254,20 +278,24 @@ def job_of(metadata: ProjectMetadata, experiment: str) -> Job:
         raise click.ClickException(f"{experiment}: {error}") from None
 
 
-def source_parameters(project: Path, source: str) -> dict[str, Any]:
+def source_parameters(project: Path, source: str, env: str | None = None) -> dict[str, Any]:
     """Return the resolved section of a source or of an experiment.
 
     Raises:
         click.ClickException: no parameters file declares it.
     """
-    from cv_pipelines.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
-
-    options: dict[str, Any] = CONFIG_LOADER_ARGS
-    loader = CONFIG_LOADER_CLASS(conf_source=str(project / "conf"), **options)
-    found: dict[str, Any] | None = loader["parameters"].get(source)
+    found: dict[str, Any] | None = configuration(project, env)["parameters"].get(source)
     if found is None:
         raise click.ClickException(f"no section {source!r} in conf/base/parameters")
     return found
+
+
+def configuration(project: Path, env: str | None = None) -> Any:
+    """Return Kedro's loader of a project's configuration."""
+    from cv_pipelines.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
+
+    options: dict[str, Any] = CONFIG_LOADER_ARGS
+    return CONFIG_LOADER_CLASS(conf_source=str(project / "conf"), env=env, **options)
 
 
 def dvc_yaml(conf: Path) -> str:

@@ -61,5 +61,9 @@ class ContractError(CvPipelinesError):
     """Members of an ensemble were trained or scored under contracts that differ; names the field and both."""
 
 
+class LaunchError(CvPipelinesError):
+    """Processes that train together cannot meet, or died too often; the training can be taken up."""
+
+
 class LoaderError(CvPipelinesError):
     """A loader process died, most often killed by the system for its memory; the training can be taken up."""

@@ -111,7 +111,7 @@ class Train(Strict):
 
     Attributes:
         epochs: passes over the train split.
-        batch_size: samples a step.
+        batch_size: samples a step, over all devices.
         precision: Lightning's name; `bf16-mixed` is fast on GPUs and on CPUs with AMX.
         ema: decay of an exponential moving average of the weights; None for none.
         swa: share of the epochs after which weights are averaged (Izmailov et al. 2018); None for none.
@@ -138,6 +138,12 @@ class Train(Strict):
         checkpoint_every: how often the state is kept: a number of steps or a share (below 1) of each epoch,
             beside its end; seconds (`30s`), whatever the epochs; None for the ends of epochs alone. Never
             changes a result.
+        devices: processes of each node that train together, each on a GPU of its own, or on the CPU; `auto`
+            takes all GPUs there are. `batch_size` is divided among them.
+        num_nodes: machines that train together, each with so many devices; see docs/distributed.md.
+        strategy: with several devices, `ddp` keeps the whole model on each (Li et al. 2020), `fsdp` a part of
+            its weights, gradients and averages (Zhao et al. 2023).
+        max_restarts: how often processes that train together are started again after one of them has died.
         oom_retries: how often a training that runs out of memory starts again, with half the batch and twice
             the accumulation.
         seeds: one training each; scores are means over them.
@@ -168,6 +174,10 @@ class Train(Strict):
     bad_samples: Annotated[int, Field(ge=0)] = 10
     deterministic: bool = False
     checkpoint_every: Positive | Share | Annotated[str, Field(pattern=r"^\d+s$")] | None = "30s"
+    devices: Positive | Literal["auto"] = 1
+    num_nodes: Positive = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    max_restarts: Annotated[int, Field(ge=0)] = 3
     oom_retries: Annotated[int, Field(ge=0)] = 0
     seeds: list[int] = Field([0], min_length=1)
 

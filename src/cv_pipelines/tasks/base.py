@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar
 
 import lightning as L
@@ -15,6 +16,7 @@ from torch.utils.data import default_collate
 from cv_pipelines.config import Evaluate, ExperimentConfig
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
+from cv_pipelines.data.ranks import RankBatches, brought, first, total
 from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler, phase_steps
 
 
@@ -67,6 +69,7 @@ class Task(L.LightningModule):
         self.context = context
         self.normalize = Normalize(context.preprocessing)
         self.rows: list[dict[str, Any]] = []
+        self.share: tuple[float, int] | None = None
         self._eval_data = context.data.only("val")
 
     @classmethod
@@ -140,16 +143,44 @@ class Task(L.LightningModule):
         ids = data.samples["sample_id"]
         return [str(ids.iat[int(i)]) for i in batch["index"]]
 
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Note which share of the whole batch this rank holds, where there are several, and its size."""
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if isinstance(batches, RankBatches):
+            mass = self.mass(batch)
+            self.share = (mass * batches.ranks / max(total(mass), 1e-12), batches.size(batch_index))
+
+    def mass(self, batch: Any) -> float:
+        """Return what the loss of a batch is a mean over: its samples."""
+        return float(len(batch["index"]))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weigh a rank's loss by what it holds: gradients are averaged as if all held the same."""
+        super().backward(loss if self.share is None else loss * self.share[0], *args, **kwargs)
+
+    def log(self, name: str, value: Any, **options: Any) -> None:  # type: ignore[override]
+        """Log a figure; while several ranks train, the one of the whole batch."""
+        if self.share is not None and self.trainer.training:
+            weight, size = self.share
+            value = value if options.get("reduce_fx") == "sum" else value * weight
+            options |= {"batch_size": size, "sync_dist": True}
+        super().log(name, value, **options)
+
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Collect prediction rows; they are scored when the epoch ends."""
         del batch_index
         self.rows += self.predict_rows(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation split with the evaluator that `evaluate` uses, and log the figures."""
-        scores = self.score(pd.DataFrame(self.rows), self.eval_data(), self.context.config.evaluate)
-        self.rows = []
-        for name, value in scores.values.items():
+        """Score the validation split with the evaluator that `evaluate` uses, and log the figures.
+
+        One rank scores what all have predicted, so that all go by the same figures.
+        """
+        rows, self.rows = list(chain.from_iterable(brought(self.rows))), []
+        values = first(
+            lambda: self.score(pd.DataFrame(rows), self.eval_data(), self.context.config.evaluate).values
+        )
+        for name, value in values.items():
             if "/" not in name:
                 self.log(f"val_{name}", float(value))
 

@@ -73,6 +73,13 @@ class Segmentation(Task):
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
 
+    def mass(self, batch: dict[str, Tensor]) -> float:
+        """Return the pixels that are not void, weighted as the cross-entropy weighs them."""
+        classes = batch["mask"].long().flatten()
+        classes = classes[classes != IGNORE_INDEX]
+        weights = self.class_weights
+        return float(len(classes) if weights is None else weights[classes].sum())  # type: ignore[index]
+
     def outputs(self, batch: dict[str, Tensor]) -> Iterable[Tensor]:
         """Yield the (classes, H, W) probabilities of each sample at image size, one at a time."""
         probabilities = self._probabilities(self.inputs(batch))

@@ -12,6 +12,7 @@ import lightning as L
 import torch
 
 from cv_pipelines.data.datasets import sample_seed
+from cv_pipelines.data.ranks import any_rank, gathered, rank, world
 from cv_pipelines.errors import CvPipelinesError
 from cv_pipelines.training.state import snapshot, write_whole
 
@@ -77,7 +78,8 @@ class History(L.Callback):
 class StepSeed(L.Callback):
     """Draws what a step draws (dropout, noise) from (seed, epoch, step) alone.
 
-    So a training that is taken up at an epoch draws what the uninterrupted one would have drawn.
+    So a training that is taken up at an epoch draws what the uninterrupted one would have drawn. Each rank
+    has draws of its own, the first one those of a training in one process.
     """
 
     def __init__(self, seed: int) -> None:
@@ -89,11 +91,14 @@ class StepSeed(L.Callback):
         """Seed torch on every device."""
         del pl_module, batch
         # Negative, so that no step shares its draws with a sample of the epoch; -1 is the sampler's.
-        torch.manual_seed(sample_seed(self.seed, trainer.current_epoch, -2 - batch_idx))
+        seed = sample_seed(self.seed, trainer.current_epoch, -2 - batch_idx)
+        torch.manual_seed(sample_seed(seed, rank(), 0) if rank() else seed)
 
 
 class FiniteGuard(L.Callback):
     """Stops a training whose loss is no number, instead of letting it go on in silence.
+
+    All ranks stop together: the gradient of one has spoilt the weights of all, which must not be kept.
 
     Args:
         folder: where the batch that gave such a loss is saved.
@@ -112,16 +117,23 @@ class FiniteGuard(L.Callback):
         """
         del pl_module
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if not isinstance(loss, torch.Tensor) or torch.isfinite(loss):
-            return
+        bad = isinstance(loss, torch.Tensor) and not torch.isfinite(loss)
+        if any_rank(bad):
+            told = gathered(self._keep(trainer, loss, batch, batch_idx) if bad else None)
+            raise NotFiniteError(next(text for text in told if text))
+
+    def _keep(self, trainer: L.Trainer, loss: Any, batch: Any, batch_idx: int) -> str:
+        """Save a batch; return what there is to tell."""
         loader: Any = trainer.train_dataloader
         samples = loader.dataset.data.samples["sample_id"]
         ids = [str(samples.iat[int(index)]) for index in batch["index"]]
-        path = self.folder / f"not_finite_epoch_{trainer.current_epoch}_step_{batch_idx}.pt"
+        place = f"epoch_{trainer.current_epoch}_step_{batch_idx}"
+        place += f"_rank_{rank()}" if world() > 1 else ""
+        path = self.folder / f"not_finite_{place}.pt"
         kept = {"loss": loss, "sample_ids": ids, "batch": batch}
         write_whole(snapshot(kept), path)
         shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-        raise NotFiniteError(
+        return (
             f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
             f"lower the learning rate or clip the gradient; the batch ({shown}) is kept in {path}"
         )

@@ -74,8 +74,16 @@ def find_batch_size(job: Job, first: int = 2, trials: int = 20) -> int | None:
 
     Returns:
         The size; None if not even the first one fits.
+
+    Raises:
+        ConfigError: the experiment asks for several devices, and the search has one.
     """
-    found = None
+    train, found = job.config.train, None
+    if (train.devices, train.num_nodes) != (1, 1):
+        raise ConfigError(
+            f"{job.experiment}: train.devices: {train.devices} × {train.num_nodes} nodes: the search fills "
+            "one device; set both to 1 for it, and multiply what it finds by the devices"
+        )
     for size in (first * 2**trial for trial in range(trials)):
         tried = _with(job, batch_size=size, accumulate=1)
         samples = len(training_data(tried, _seed(job)).samples)

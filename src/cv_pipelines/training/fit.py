@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import sys
@@ -11,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,39 +26,26 @@ from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
 from cv_pipelines.data.memory import keep_freed_memory
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
+from cv_pipelines.data.ranks import RankBatches, first, rank, validation_batches, wait, world
 from cv_pipelines.data.spare import Spare
 from cv_pipelines.errors import ConfigError, LoaderError
 from cv_pipelines.models import builder
 from cv_pipelines.models.initialisation import initialise
+from cv_pipelines.models.synchronised import synchronise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, float32_products, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+from cv_pipelines.training.job import Job, fingerprint
+from cv_pipelines.training.placement import environment, gpus, shard_on_setup, trainer_options
 from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
 from cv_pipelines.training.retries import with_retries
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Job:
-    """One experiment to fit.
-
-    Attributes:
-        experiment: its name.
-        config: its parameters.
-        data: the prepared source, all splits.
-        folder: where an interrupted training leaves its state.
-        init: whose encoder weights start the model.
-    """
-
-    experiment: str
-    config: ExperimentConfig
-    data: SourceData
-    folder: Path
-    init: Checkpoint | None = None
+__all__ = ["Job", "fingerprint", "fit", "fit_seed", "fit_seeds", "with_cache"]
 
 
 def fit(job: Job, keep: bool = False) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
@@ -108,33 +93,14 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
     return packed(data, splits, config.cache, folder, masks=masks)
 
 
-def fingerprint(job: Job) -> str:
-    """Digest configuration, data and starting weights: equal fingerprints train the same model."""
-    config = job.config.model_dump()
-    # These change no result, or name several trainings.
-    for key in ("workers", "device", "seeds", "oom_retries", "checkpoint_every"):
-        config["train"].pop(key)
-    cache = config.pop("cache")
-    config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
-    samples = job.data.samples
-    text = json.dumps(config, sort_keys=True, default=str)
-    text += "".join(samples["sample_id"] + samples["split"] + samples["content_hash"])
-    text += json.dumps([[int(label) for label in labels] for labels in samples["labels"]])
-    objects = job.data.annotations[["sample_id", "category", "x", "y", "w", "h", "iscrowd", "difficult"]]
-    text += str(pd.util.hash_pandas_object(objects, index=False).sum())
-    text += json.dumps(job.data.statistics, sort_keys=True)  # pixel counts stand for the masks
-    text += job.init.meta.fingerprint if job.init else ""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """Train one seed; take up an interrupted training of the same fingerprint."""
     folder = job.folder / f"seed_{seed}"
-    start = prepare_folder(folder, fingerprint(job))
+    start = first(lambda: prepare_folder(folder, fingerprint(job)))
     started = time.perf_counter() - start.seconds
     L.seed_everything(seed, verbose=False)
     task = make_task(job)
-    history = History(seed, folder / "live.jsonl")
+    history = History(seed, folder / "live.jsonl" if rank() == 0 else None)
     trainer = make_trainer(job, task, folder, history, start)
     train, val = loaders(job, task, seed, start)
     resume = folder / STATE if start != Position() else None
@@ -147,6 +113,7 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
         float32_products(settings.matmul_precision),
     ):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
+    wait()  # until what the first rank wrote is there
     states, epoch, score = collect(folder, job.config, trainer)
     meta = Meta(
         experiment=job.experiment,
@@ -195,9 +162,14 @@ def make_task(job: Job) -> Task:
         initialise(model, config.init_weights.name, config.init_weights.options)
     if job.init is not None:
         start_encoder(model, job.init)
+    if world() > 1:
+        model = synchronise(model, gpus(config.train) > 0)
     prepare_model(model, config.train)
     context = Context(config, data, Preprocessing.of(config.inputs, data))
-    return kind(model, context, **config.loss)
+    task = kind(model, context, **config.loss)
+    if world() > 1 and config.train.strategy == "fsdp":
+        shard_on_setup(task)
+    return task
 
 
 def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Position) -> L.Trainer:
@@ -229,11 +201,11 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
         )
     # Last, so that it finds what all others keep up to date.
     callbacks.append(KeepState(folder, train.checkpoint_every, writer, start))
-    on_terminal = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty() and rank() == 0
     callbacks += [RichProgressBar(leave=False)] if on_terminal else []
     return L.Trainer(
         accelerator=ACCELERATORS[train.device],
-        devices=1,
+        **trainer_options(job.config),
         precision=train.precision,
         deterministic=train.deterministic or None,
         max_epochs=train.epochs,
@@ -241,7 +213,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
         gradient_clip_val=train.gradient_clip,
         accumulate_grad_batches=train.accumulate,
         callbacks=callbacks,
-        plugins=[writer],
+        plugins=[writer, *environment()],
         logger=False,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
@@ -278,17 +250,20 @@ def loaders(
     dataset = SampleDataset(fitted, target, size, augment, seed, spare)
     common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
     batch = min(config.train.batch_size, len(dataset))
-    train = DataLoader(
-        dataset,
-        batch,
-        sampler=EpochSampler(len(dataset), seed, start.epoch, start.batches * batch),
-        drop_last=len(dataset) >= 2 * batch,
-        **common,
-    )
+    sampler = EpochSampler(len(dataset), seed, start.epoch, start.batches * batch)
+    drop_last = len(dataset) >= 2 * batch
+    if world() == 1:
+        train = DataLoader(dataset, batch, sampler=sampler, drop_last=drop_last, **common)
+    else:
+        shares = RankBatches(sampler, batch, drop_last, rank(), world())
+        train = DataLoader(dataset, batch_sampler=shares, **common)
     if not has_validation(job, task):
         return train, None
-    val = SampleDataset(job.data.only("val"), task.target, size)
-    return train, DataLoader(val, config.evaluate.batch_size or batch, **common)
+    val, batch = SampleDataset(job.data.only("val"), task.target, size), config.evaluate.batch_size or batch
+    if world() == 1:
+        return train, DataLoader(val, batch, **common)
+    own = validation_batches(len(val), batch, rank(), world())
+    return train, DataLoader(val, batch_sampler=own, **common)
 
 
 def training_data(job: Job, seed: int) -> SourceData:
@@ -336,9 +311,10 @@ def collect(
 
 
 def device_name(trainer: L.Trainer) -> str:
-    """Return the name of the device that was trained on, such as `cpu` or a GPU's product name."""
+    """Return what was trained on, such as `cpu` or a GPU's product name, and how many there were."""
     device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
 
 
 @contextmanager

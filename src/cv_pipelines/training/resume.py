@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.callbacks import Checkpoint
 
+from cv_pipelines.data.ranks import first, gathered, rank, world
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
@@ -93,15 +94,15 @@ class KeepState(Checkpoint):
         self._take_up_means(trainer)
         done = batch_idx + 1
         usable = done < trainer.num_training_batches and done % trainer.accumulate_grad_batches == 0
-        # What is still being written is new enough; another copy would only wait.
-        if usable and self._due(trainer, done) and not self.writer.busy:
+        # What is still being written is new enough; another copy would only wait. Clocks differ: one decides.
+        if usable and self.every is not None and first(lambda: self._due(trainer, done)):
             self._save(trainer, done)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save a whole epoch; of epochs that are shorter than the time given, not each, but the last one."""
         del pl_module
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends or not isinstance(self.every, str) or self._due(trainer, 0):
+        if ends or not isinstance(self.every, str) or first(lambda: self._due(trainer, 0)):
             self._save(trainer, 0)
 
     def _save(self, trainer: L.Trainer, batches: int) -> None:
@@ -110,7 +111,7 @@ class KeepState(Checkpoint):
         self.saved = time.monotonic()
 
     def _due(self, trainer: L.Trainer, done: int) -> bool:
-        if self.every is None:
+        if self.every is None or self.writer.busy:
             return False
         if isinstance(self.every, str):
             return time.monotonic() - self.saved >= float(self.every.removesuffix("s"))
@@ -132,23 +133,26 @@ class KeepState(Checkpoint):
             )
         )
         checkpoint["random"] = _collect_rng_states()
-        checkpoint["means"] = self._sums(trainer) if self.batches else {}
+        sums = gathered(self._sums(trainer) if self.batches else {})
+        checkpoint["means"], checkpoint["means_of_others"] = sums[0], sums[1:]
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take it up; a training that was stopped early stays stopped."""
         del pl_module
-        self._means = dict(checkpoint["means"])
+        kept = [checkpoint["means"], *checkpoint.get("means_of_others", [])]
+        if len(kept) == world():
+            self._means = dict(kept[rank()])
+        elif rank() == 0:
+            self._means = _together(kept, world())
         self._random = checkpoint["random"]
         trainer.should_stop = checkpoint["position"]["stopped"]
 
     def _sums(self, trainer: L.Trainer) -> dict[str, Any]:
         live = trainer.fit_loop.epoch_loop._results
         sums = {
-            key: (metric.value, getattr(metric, "cumulated_batch_size", None))
-            for key, metric in live.items()
-            if not metric.has_reset
+            key: (metric.value.cpu(), counted(metric)) for key, metric in live.items() if not metric.has_reset
         }
         return self._means | sums
 
@@ -164,3 +168,25 @@ class KeepState(Checkpoint):
             if count is not None:
                 here = live[key].cumulated_batch_size
                 live[key].cumulated_batch_size = count.to(here.device) + here
+
+
+def counted(metric: Any) -> torch.Tensor | None:
+    """Return how many samples are behind a mean so far; None for what is no mean."""
+    count = getattr(metric, "cumulated_batch_size", None)
+    return None if count is None else count.cpu()
+
+
+def _together(sums: list[dict[str, Any]], ranks: int) -> dict[str, Any]:
+    """Turn the sums of other ranks than there are now into those of the first one.
+
+    A mean is one over ranks in the end, so that what stands for all counts as often as there are ranks.
+    """
+    found: dict[str, Any] = {}
+    for key, (value, count) in sums[0].items():
+        whole = sum((other[key][0] for other in sums[1:]), value)
+        if count is None:
+            found[key] = (whole, None)
+        else:
+            counted_before = sum((other[key][1] for other in sums[1:]), count)
+            found[key] = (whole * ranks / len(sums), counted_before * ranks // len(sums))
+    return found

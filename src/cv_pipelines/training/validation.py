@@ -13,6 +13,7 @@ from cv_pipelines.models import MODELS, builder
 from cv_pipelines.models.initialisation import INITIALISERS
 from cv_pipelines.sources import READERS, reader
 from cv_pipelines.tasks import TASKS, task_class
+from cv_pipelines.training.placement import check_layout, layout_of
 
 
 def check_source(where: str, values: dict[str, Any]) -> SourceConfig:
@@ -159,6 +160,10 @@ def check_train(where: str, config: ExperimentConfig) -> None:
         ConfigError: names file, key and value.
     """
     train = config.train
+    try:
+        check_layout(config, layout_of(train))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     if config.task != "gan":
         return
     by_turns = {

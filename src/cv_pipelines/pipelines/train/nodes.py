@@ -38,7 +38,9 @@ def train_model(
     """
     from cv_pipelines.config import ExperimentConfig, SourceConfig, parse
     from cv_pipelines.data.parallel import running_on
-    from cv_pipelines.training.fit import Job, fit, with_cache
+    from cv_pipelines.training.fit import with_cache
+    from cv_pipelines.training.job import Job
+    from cv_pipelines.training.launch import launch
 
     del verdict
     start = next(iter(init.values())) if init else None
@@ -46,4 +48,4 @@ def train_model(
     if config.cache:
         with running_on(parse("source", SourceConfig, tables["source"]).engine):
             data = with_cache(config, data, cache)
-    return fit(Job(name, config, data, folder, start), keep=True)  # a hook clears it once all is saved
+    return launch(Job(name, config, data, folder, start))
