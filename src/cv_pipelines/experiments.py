@@ -1,4 +1,4 @@
-"""Which sources and experiments there are: the YAML files themselves, read without Kedro or torch."""
+"""Which sources, experiments and studies there are: the YAML files themselves, read without Kedro or torch."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Experiment:
         return [name for name in (self.init_from, self.embedder) if name]
 
 
+@dataclass(frozen=True)
+class Study:
+    """What the graph needs to know of a search."""
+
+    name: str
+    experiment: str
+
+
 def find_experiments(conf: Path) -> dict[str, Experiment]:
     """Read the experiments of `conf/{base,local}/parameters/experiments/*.yml`.
 
@@ -63,6 +71,22 @@ def find_experiments(conf: Path) -> dict[str, Experiment]:
     return dict(sorted(found.items()))
 
 
+def find_studies(conf: Path, experiments: dict[str, Experiment]) -> dict[str, Study]:
+    """Read the studies of `conf/{base,local}/parameters/studies/*.yml`.
+
+    Raises:
+        ConfigError: a file is no YAML mapping, or a study names no known experiment.
+    """
+    found: dict[str, Study] = {}
+    for name, (path, values) in sorted(_sections(conf, "studies").items()):
+        searched = values.get("experiment")
+        if searched not in experiments:
+            known = ", ".join(experiments)
+            raise ConfigError(f"{path}: {name}: experiment: no experiment {searched!r}; there are {known}")
+        found[name] = Study(name, searched)
+    return found
+
+
 def groups_of(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
     """Return the members of each group, in order of name."""
     names = sorted({e.group for e in experiments.values() if e.group})
@@ -84,8 +108,8 @@ def find_sources(conf: Path) -> list[str]:
 
 
 def file_of(conf: Path, name: str) -> Path | None:
-    """Return the file that declares a source or an experiment (the strongest environment's)."""
-    known = _sections(conf, "sources") | _sections(conf, "experiments")
+    """Return the file that declares a source, an experiment or a study (the strongest environment's)."""
+    known = _sections(conf, "sources") | _sections(conf, "experiments") | _sections(conf, "studies")
     return known[name][0] if name in known else None
 
 

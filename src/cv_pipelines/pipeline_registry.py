@@ -2,7 +2,8 @@
 
 An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
 checkpoint it starts from. A task's pipeline runs that task's experiments of the tour; a group's pipeline
-runs the experiments that name it, and draws their curves together.
+runs the experiments that name it, and draws their curves together. A study's pipeline searches the
+parameters of an experiment.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ from pathlib import Path
 from kedro.pipeline import Pipeline
 
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.experiments import Experiment, find_experiments, find_sources, groups_of
+from cv_pipelines.experiments import (
+    Experiment,
+    Study,
+    find_experiments,
+    find_sources,
+    find_studies,
+    groups_of,
+)
 from cv_pipelines.pipelines.compare import pipeline as compare
 from cv_pipelines.pipelines.evaluate import pipeline as evaluate
 from cv_pipelines.pipelines.ingest import pipeline as ingest
 from cv_pipelines.pipelines.prepare import pipeline as prepare
 from cv_pipelines.pipelines.report import pipeline as report
 from cv_pipelines.pipelines.train import pipeline as train
+from cv_pipelines.pipelines.tune import pipeline as tune
 
 # A dataset's name says whose it is, and an experiment reads the tables of its source: dots are meant.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
@@ -48,7 +57,15 @@ def experiment_pipeline(experiment: Experiment, experiments: dict[str, Experimen
     return sum((experiment_pipeline(experiments[n], experiments) for n in experiment.needs), whole)
 
 
-def check_names(experiments: dict[str, Experiment], sources: list[str]) -> None:
+def study_pipeline(study: Study, experiments: dict[str, Experiment]) -> Pipeline:
+    """Everything a search needs, from raw files to its report; not the experiment's own training."""
+    base = experiments[study.experiment]
+    whole = data_pipeline(base.source)
+    whole += tune.create_pipeline(study.name, base.name, base.source, base.init_from)
+    return whole + experiment_pipeline(experiments[base.init_from], experiments) if base.init_from else whole
+
+
+def check_names(experiments: dict[str, Experiment], sources: list[str], studies: dict[str, Study]) -> None:
     """Check that no name is used twice: it is a folder, a namespace and a pipeline.
 
     Raises:
@@ -62,12 +79,16 @@ def check_names(experiments: dict[str, Experiment], sources: list[str]) -> None:
         raise ConfigError(
             f"{', '.join(twice)}: an experiment may not be named like a task, a source or a group"
         )
+    twice = sorted((taken | experiments.keys()) & studies.keys())
+    if twice:
+        raise ConfigError(f"{', '.join(twice)}: a study may not be named like anything else")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name."""
     experiments, known = find_experiments(CONF), find_sources(CONF)
-    check_names(experiments, known)
+    studies = find_studies(CONF, experiments)
+    check_names(experiments, known, studies)
     single = {name: experiment_pipeline(e, experiments) for name, e in experiments.items()}
     sources = {f"data_{name}": data_pipeline(name) for name in known}
     tour = [name for name, experiment in experiments.items() if experiment.tour]
@@ -76,15 +97,19 @@ def register_pipelines() -> dict[str, Pipeline]:
         group: sum((single[name] for name in names), compare.create_pipeline(group, names))
         for group, names in groups_of(experiments).items()
     }
+    searches = {name: study_pipeline(study, experiments) for name, study in studies.items()}
     groups = {
         task: sum((single[name] for name in tour if experiments[name].task == task), Pipeline([]))
         for task in tasks
     }
     return {
         "__default__": sum((single[name] for name in tour), Pipeline([])),
-        "everything": sum([*single.values(), *compared.values()], sum(sources.values(), Pipeline([]))),
+        "everything": sum(
+            [*single.values(), *compared.values(), *searches.values()], sum(sources.values(), Pipeline([]))
+        ),
         **groups,
         **compared,
+        **searches,
         **single,
         **sources,
     }

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,13 +35,17 @@ from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, float32_products, prepare_model
-from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
+from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast, Watch
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
 from cv_pipelines.training.retries import with_retries
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
+
+
+WITHOUT_EFFECT = ("workers", "device", "oom_retries", "checkpoint_every")
+"""Keys of `train` that change no result."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Job:
         data: the prepared source, all splits.
         folder: where an interrupted training leaves its state.
         init: whose encoder weights start the model.
+        watch: is told seed, epochs done and validation figure; what it raises ends the training.
     """
 
     experiment: str
@@ -61,6 +66,7 @@ class Job:
     data: SourceData
     folder: Path
     init: Checkpoint | None = None
+    watch: Callable[[int, int, float], None] | None = None
 
 
 def fit(job: Job, keep: bool = False) -> tuple[dict[int, Checkpoint], pd.DataFrame]:
@@ -111,8 +117,7 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
-    # These change no result, or name several trainings.
-    for key in ("workers", "device", "seeds", "oom_retries", "checkpoint_every"):
+    for key in (*WITHOUT_EFFECT, "seeds"):  # seeds name several trainings
         config["train"].pop(key)
     cache = config.pop("cache")
     config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
@@ -212,6 +217,8 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
         ValidateLast(),
         EpochLog(f"{job.experiment} seed {history.seed}", task.monitor),
     ]
+    if job.watch is not None:
+        callbacks.append(Watch(history.seed, job.watch))
     mode: Mode = "max" if task.higher_is_better else "min"
     callbacks += asked_for(train, monitor, mode)
     if validates and train.early_stopping:
