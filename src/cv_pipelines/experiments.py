@@ -1,4 +1,4 @@
-"""Which sources, experiments and studies there are: the YAML files themselves, read without Kedro or torch."""
+"""Which sources, experiments and studies there are: the YAML files, read without Kedro or torch."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class ExperimentHooks:
         studies = {n: s for n, s in find_studies(conf, experiments).items() if n in namespaces}
         used = namespaces | {study.experiment for study in studies.values()}
         used |= {experiments[n].source for n in used & experiments.keys()}
-        defects = []
+        defects: list[str] = []
         for name in [*sorted(used - studies.keys()), *studies]:
             where, values = f"{self._file(name)}: {name}", self.params.get(name, {})
             try:

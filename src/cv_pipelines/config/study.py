@@ -134,9 +134,7 @@ class StudyConfig(Strict):
     """
 
     experiment: str
-    space: Annotated[
-        dict[str, Annotated[Any, BeforeValidator(_dimension)]], Field(min_length=1)
-    ]
+    space: Annotated[dict[str, Annotated[Any, BeforeValidator(_dimension)]], Field(min_length=1)]
     trials: Positive | None = None
     sampler: Annotated[Sampler, BeforeValidator(_named)] = Sampler()
     pruner: Annotated[Pruner, BeforeValidator(_named)] = Pruner()

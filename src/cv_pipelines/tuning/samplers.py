@@ -79,7 +79,7 @@ def make_sampler(config: StudyConfig, own: Mapping[str, Any] | None) -> BaseSamp
     if config.sampler.name == "grid":
         points = [{key: name_of(value) for key, value in point.items()} for point in config.grid()]
         order = np.random.default_rng(config.seed).permutation(len(points))
-        return ByNumber(lambda seed: RandomSampler(seed), config.seed, lambda n: points[order[n % len(order)]])
+        return ByNumber(RandomSampler, config.seed, lambda n: points[order[n % len(order)]])
 
     def make(seed: int) -> BaseSampler:
         if config.sampler.name == "random":

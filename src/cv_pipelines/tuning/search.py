@@ -114,9 +114,8 @@ class Search:
                 outcome = self._run(trial)
                 failed = [*failed, str(outcome.reason)] if outcome.state == TrialState.FAIL else []
                 if len(failed) >= self.plan.config.failures:
-                    raise StudyError(
-                        f"{self.plan.name}: {len(failed)} trials failed in a row, the last one by: {failed[-1]}"
-                    )
+                    told = f"{len(failed)} trials failed in a row, the last one: {failed[-1]}"
+                    raise StudyError(f"{self.plan.name}: {told}")
             self._conclude()
 
     def _next(self) -> optuna.Trial | None:
@@ -162,7 +161,9 @@ class Search:
             name = f"{self.plan.name}_trial_{trial.number}"
             config = check_experiment(name, parameters, [job.config.source])
             watch = self._reporter(trial, config.train.seeds[0], config.train.epochs)
-            _, history = fit(replace(job, experiment=name, config=config, folder=folder, watch=watch), keep=True)
+            _, history = fit(
+                replace(job, experiment=name, config=config, folder=folder, watch=watch), keep=True
+            )
             return Outcome(TrialState.COMPLETE, self._figure(history, config.train.select))
         except TrialPruned:
             return Outcome(TrialState.PRUNED)

@@ -81,7 +81,7 @@ def _at(section: Any, part: str, key: str) -> Any:
 
 
 def own_values(space: Space, *parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the values that an experiment has itself, as Optuna stores them; None if one is not in the space.
+    """Return the values that an experiment has itself, as Optuna stores them; None if one lies outside.
 
     Args:
         space: of the study.

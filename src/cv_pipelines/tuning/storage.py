@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -25,6 +25,8 @@ from cv_pipelines.errors import StudyError
 from cv_pipelines.tuning.workers import gone, worker
 
 logger = logging.getLogger(__name__)
+
+Direction = Literal["maximize", "minimize"]
 
 ATTEMPTS = 5
 """How often the storage is opened, a second apart: two processes may be making its tables at once."""
@@ -83,7 +85,7 @@ def open_study(
     name: str,
     storage: RDBStorage,
     definition: dict[str, Any],
-    direction: str,
+    direction: Direction,
     sampler: BaseSampler,
     pruner: BasePruner,
 ) -> optuna.Study:

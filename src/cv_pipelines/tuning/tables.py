@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from cv_pipelines.config.study import StudyConfig
 from cv_pipelines.tuning.search import STATES, Search, best_trial
 from cv_pipelines.tuning.space import distributions, drawn_values
-from cv_pipelines.tuning.storage import shown
+from cv_pipelines.tuning.storage import Direction, shown
 
 COLUMNS = ["number", "state", "value", "epochs", "seconds", "worker", "same_as", "reason", "params", "curve"]
 
@@ -80,7 +80,12 @@ def summary(search: Search) -> dict[str, Any]:
     }
 
 
-def study_of(config: StudyConfig, trials: pd.DataFrame, direction: str) -> optuna.Study:
+def shorter(key: str) -> str:
+    """Return a searched key as figures show it, where most would begin with `train.`."""
+    return key.removeprefix("train.")
+
+
+def study_of(config: StudyConfig, trials: pd.DataFrame, direction: Direction) -> optuna.Study:
     """Make a study in memory from its table, for Optuna's figures.
 
     Args:
@@ -88,10 +93,11 @@ def study_of(config: StudyConfig, trials: pd.DataFrame, direction: str) -> optun
         trials: the table.
         direction: `maximize` or `minimize`.
     """
-    names, possible = {name: state for state, name in STATES.items()}, distributions(config.space)
+    names = {name: state for state, name in STATES.items()}
+    possible = {shorter(key): value for key, value in distributions(config.space).items()}
     study = optuna.create_study(direction=direction)
     for row in trials.to_dict("records"):
-        params = json.loads(row["params"])
+        params = {shorter(key): value for key, value in json.loads(row["params"]).items()}
         curve = {int(epoch): value for epoch, value in json.loads(row["curve"]).items()}
         state = names[row["state"]]
         study.add_trial(
@@ -104,5 +110,3 @@ def study_of(config: StudyConfig, trials: pd.DataFrame, direction: str) -> optun
             )
         )
     return study
-
-

@@ -76,7 +76,9 @@ def check_validated(where: str, experiment: ExperimentConfig) -> None:
     """
     name = experiment.train.fit_on
     if name != "train":
-        raise ConfigError(f"{where}: trains on its validation split (train.fit_on {name!r}): nothing to judge by")
+        raise ConfigError(
+            f"{where}: trains on its validation split (train.fit_on {name!r}): nothing to judge by"
+        )
     if not task_class(experiment.task).validates:
         raise ConfigError(f"{where}: task {experiment.task!r} has no validation figure to judge by")
 

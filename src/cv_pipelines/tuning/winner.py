@@ -33,5 +33,7 @@ def winner_yaml(found: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
         f"{found['experiment']} with\n{changes}\n"
         f"# `kedro run --pipeline {name}` trains and tests it. The next run of the study writes this again: "
         "to keep it,\n# move it to conf/base under another name.\n"
-        + yaml.safe_dump({name: plain}, sort_keys=False, allow_unicode=True, width=110)
+        + yaml.safe_dump(
+            {name: plain}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110
+        )
     )

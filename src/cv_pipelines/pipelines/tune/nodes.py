@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cv_pipelines.pipelines.source_data import source_data
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -64,5 +62,5 @@ def draw_study(
     from cv_pipelines.tuning.report import study_page
     from cv_pipelines.tuning.winner import winner_yaml
 
-    page = study_page(StudyConfig.model_validate(study), trials, found)
+    page = study_page(StudyConfig.model_validate(study), trials, found, experiment)
     return page, winner_yaml(found, experiment)
