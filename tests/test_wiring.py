@@ -11,10 +11,12 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import CatalogConfigResolver, DataCatalog
 
 from cv_pipelines import settings
-from cv_pipelines.experiments import file_of, find_experiments, find_sources, groups_of
-from cv_pipelines.pipeline_registry import register_pipelines
+from cv_pipelines.errors import ConfigError
+from cv_pipelines.experiments import Study, file_of, find_experiments, find_sources, find_studies, groups_of
+from cv_pipelines.pipeline_registry import check_names, register_pipelines, study_pipeline
 from cv_pipelines.tasks import TASKS
 from cv_pipelines.training.validation import check_experiment, check_source
+from cv_pipelines.tuning.validation import check_study
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
@@ -23,6 +25,7 @@ PIPELINES = register_pipelines()
 EXPERIMENTS = find_experiments(CONF)
 SOURCES = find_sources(CONF)
 GROUPS = groups_of(EXPERIMENTS)
+STUDIES = find_studies(CONF, EXPERIMENTS)
 NODES = PIPELINES["everything"].nodes
 TAGS = {
     "read_source": {"ingest"},
@@ -37,6 +40,8 @@ TAGS = {
     "coco_files": {"evaluate"},
     "draw_report": {"report"},
     "compare": {"report"},
+    "search": {"tune", "gpu"},
+    "draw_study": {"report"},
 }
 LAYERS = {
     "02_intermediate": "intermediate",
@@ -53,6 +58,12 @@ def configured(environment, kind):
     """The merged catalog or parameters of an environment, as a run of it sees them."""
     loader = OmegaConfigLoader(str(CONF), env=environment, **settings.CONFIG_LOADER_ARGS)
     return loader[kind]
+
+
+@cache
+def declared():
+    """What conf/base declares; a machine may have more in conf/local, as a study writes its winner there."""
+    return {*EXPERIMENTS, *SOURCES, *STUDIES} & configured("base", "parameters").keys()
 
 
 @cache
@@ -82,6 +93,7 @@ def test_each_experiment_source_and_task_is_a_pipeline():
         "everything",
         *EXPERIMENTS,
         *GROUPS,
+        *STUDIES,
         *tour,
         *(f"data_{name}" for name in SOURCES),
     }
@@ -125,6 +137,31 @@ def test_a_comparison_reads_what_its_members_left():
         assert node.outputs == [f"{group}.comparison"]
 
 
+def test_a_study_searches_without_training_its_experiment_first():
+    assert "tune_digits" in STUDIES
+    for name, study in STUDIES.items():
+        ran = {node.name: node for node in PIPELINES[name].nodes}
+        source = EXPERIMENTS[study.experiment].source
+        assert {f"{source}.read_source", f"{source}.enforce_limits", f"{name}.draw_study"} <= ran.keys()
+        assert f"{study.experiment}.train_model" not in ran
+        assert {f"params:{study.experiment}", f"{name}.work"} <= set(ran[f"{name}.search"].inputs)
+
+
+def test_a_study_of_an_experiment_that_starts_from_another_runs_that_first():
+    start = next(name for name, e in EXPERIMENTS.items() if e.init_from)
+    whole = study_pipeline(Study("mine", start), EXPERIMENTS)
+    first = EXPERIMENTS[start].init_from
+    (search,) = [node for node in whole.nodes if node.name == "mine.search"]
+    assert f"{first}.checkpoint" in search.inputs
+    assert f"{first}.train_model" in {node.name for node in whole.nodes}
+
+
+def test_a_study_may_not_be_named_like_anything_else():
+    for name in ("digits", "classification", "classification_digits", "everything"):
+        with pytest.raises(ConfigError, match=f"{name}: a study may not be named"):
+            check_names(EXPERIMENTS, SOURCES, {name: Study(name, "classification_digits")})
+
+
 def test_a_start_from_another_experiment_is_an_edge():
     starts = [(name, e.init_from) for name, e in EXPERIMENTS.items() if e.init_from]
     assert starts
@@ -144,7 +181,7 @@ def test_an_embedder_is_an_edge_to_the_prediction():
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
 def test_a_node_is_named_namespaced_and_tagged_with_its_stage(node):
-    assert node.namespace in {*EXPERIMENTS, *SOURCES, *GROUPS}
+    assert node.namespace in {*EXPERIMENTS, *SOURCES, *GROUPS, *STUDIES}
     assert node.name.split(".") == [node.namespace, node.short_name.replace(" ", "_").lower()]
     assert node.tags == TAGS[node.name.split(".")[1]]
     assert node.func.__doc__, "kedro-viz shows it"
@@ -173,30 +210,33 @@ def test_every_parameter_stands_in_a_file(environment):
     wanted = {
         name.removeprefix("params:") for name in PIPELINES["everything"].datasets() if name[:7] == "params:"
     }
-    assert wanted == {*EXPERIMENTS, *SOURCES}
-    assert wanted <= known.keys()
+    assert wanted == {*EXPERIMENTS, *SOURCES, *STUDIES}
+    assert declared() <= known.keys()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_only_changes_what_base_declares(environment):
     known = configured(environment, "parameters")
-    assert {name for name in known if name[0] != "_"} == {*EXPERIMENTS, *SOURCES}
+    own = {*EXPERIMENTS, *SOURCES, *STUDIES} - declared()
+    assert {name for name in known if name[0] != "_"} - own == declared()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("name", sorted({*EXPERIMENTS, *SOURCES}))
+@pytest.mark.parametrize("name", sorted(declared()))
 def test_every_section_is_valid_in_every_environment(name, environment):
     values = configured(environment, "parameters")[name]
     if name in EXPERIMENTS:
         config = check_experiment(name, values, SOURCES)
         assert config.task == EXPERIMENTS[name].task
         assert config.source in SOURCES
+    elif name in STUDIES:
+        check_study(name, values, configured(environment, "parameters")[STUDIES[name].experiment], SOURCES)
     else:
         check_source(name, values)
 
 
 def test_files_are_named_after_what_they_declare():
-    for name in {*EXPERIMENTS, *SOURCES}:
+    for name in {*EXPERIMENTS, *SOURCES, *STUDIES}:
         path = file_of(CONF, name)
         if path.parts[-4] == "base":
             # a file holds what it is named after: one section, or the members of a group
@@ -226,7 +266,7 @@ def test_every_catalog_pattern_is_used_and_has_a_layer():
     patterns = configured("base", "catalog")
     used = {name.split(".")[1] for name in datasets(PIPELINES["everything"])}
     for pattern, values in patterns.items():
-        assert re.fullmatch(r"\{(source|experiment|group)\}\.\w+", pattern)
+        assert re.fullmatch(r"\{(source|experiment|group|study)\}\.\w+", pattern)
         assert pattern.split(".")[1] in used, f"{pattern} is made or read by no node"
         assert values["metadata"]["kedro-viz"]["layer"] in LAYERS.values()
         assert not values.get("versioned"), "versions are DVC's and MLflow's work"

@@ -272,6 +272,7 @@ def dvc_yaml(conf: Path) -> str:
     """Return the text of dvc.yaml.
 
     Only `conf/base` counts: what lies in `conf/local` is not in git, so a stage of it would break for others.
+    Studies have no stage: they depend on what their storage already holds, on whatever machine.
     """
     sources, experiments = declared(conf, "sources"), declared(conf, "experiments")
     stages: dict[str, Stage] = {}

@@ -40,8 +40,8 @@ _LINES = {
 _HISTORY = "Each point is a trial that came to its end; the line is the best so far."
 _IMPORTANCE = """\
 How much of what makes a trial good lies in each parameter: PED-ANOVA (Watanabe et al. 2023) compares the \
-good trials with all of them; the shares sum to 1. With few trials this is a hint, no proof: a parameter that was \
-tried at few values cannot show what it does."""
+good trials with all of them; the shares sum to 1. With few trials this is a hint, no proof: a parameter \
+that was tried at few values cannot show what it does."""
 _PARALLEL = "A line is a complete trial, from its score through its parameters. Good lines that run together \
 show where to look closer."
 _SLICE = "Every complete trial, by each parameter alone. Where the best lie at the end of a range, widen it."
@@ -239,11 +239,10 @@ def _trials(config: StudyConfig, trials: pd.DataFrame, found: Mapping[str, Any])
     rows = []
     for row in ranked.to_dict("records"):
         same = "" if pd.isna(row["same_as"]) else f"same as trial {row['same_as']}"
+        note = same if pd.isna(row["reason"]) else row["reason"]
         value = None if pd.isna(row["value"]) else float(row["value"])
         cells = [row["number"], row["state"], value, row["epochs"], duration(row["seconds"])]
         drawn = json.loads(row["params"])
-        rows.append(
-            [*cells, *(drawn[key] for key in config.space), *([row["reason"] or same] if notes else [])]
-        )
+        rows.append([*cells, *(drawn[key] for key in config.space), *([note] if notes else [])])
     head = ["trial", "", _score_name(found), "epochs", "time", *config.space, *(["note"] if notes else [])]
     return table(head, rows, SHOWN)
