@@ -10,15 +10,21 @@ from cv_pipelines.io.trials import TrialRuns
 STUDY = {"experiment": "toy", "trials": 3, "space": {"train.optimizer.lr": {"low": 0.1, "high": 1.0}}}
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project whose tracking database is made once."""
+    return tmp_path_factory.mktemp("project")
+
+
 @pytest.fixture
-def begin(tmp_path, monkeypatch):
+def begin(project, tmp_path, request, monkeypatch):
     """Starts what a `kedro run` of a study starts; returns tracker and watcher."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def start(study="search", identity="a1"):
-        config = TrackingConfig(tracking_uri="sqlite:///mlflow.db", experiment="x")
-        tracker = Tracker(config, tmp_path, pause=60)
-        tracker.begin(study, [study], {study: tmp_path / study})
+        config = TrackingConfig(tracking_uri="sqlite:///mlflow.db", experiment=request.node.name)
+        tracker = Tracker(config, project, pause=60)
+        tracker.begin(study, [study], {study: tmp_path / "models" / study / "work"})
         tracker.start(study, STUDY, tags={"cv_pipelines.kind": "study"})
         watcher = TrialRuns(tracker, study)
         watcher.opened(identity)
@@ -34,8 +40,8 @@ def runs(tracker):
     return named
 
 
-def trial(watcher, number, folder, state="complete", value=0.5, reason=None):
-    work = folder / f"trial_{number}"
+def trial(watcher, number, state="complete", value=0.5, reason=None):
+    work = watcher.tracker.works[watcher.study] / f"trial_{number}"
     watcher.started(number, {"task": "t", "train": {"optimizer": {"lr": number}, "seeds": [0]}}, work)
     (work / "seed_0").mkdir(parents=True)
     rows = [{"seed": 0, "epoch": epoch, "name": "val_accuracy", "value": epoch / 10} for epoch in range(2)]
@@ -43,11 +49,11 @@ def trial(watcher, number, folder, state="complete", value=0.5, reason=None):
     watcher.ended(number, state, value, reason)
 
 
-def test_trials_are_children_with_parameters_curve_and_the_right_end(begin, tmp_path):
+def test_trials_are_children_with_parameters_curve_and_the_right_end(begin):
     tracker, watcher = begin()
-    trial(watcher, 0, tmp_path)
-    trial(watcher, 1, tmp_path, "pruned", 0.1)
-    trial(watcher, 2, tmp_path, "failed", None, "NotFiniteError: the loss is nan")
+    trial(watcher, 0)
+    trial(watcher, 1, "pruned", 0.1)
+    trial(watcher, 2, "failed", None, "NotFiniteError: the loss is nan")
     watcher.decided(0, 0.5)
     tracker.end_all("FINISHED")
     found = runs(tracker)
@@ -77,17 +83,17 @@ def test_trials_are_children_with_parameters_curve_and_the_right_end(begin, tmp_
     }
 
 
-def test_a_study_that_goes_on_has_one_run_and_one_winner(begin, tmp_path):
+def test_a_study_that_goes_on_has_one_run_and_one_winner(begin):
     tracker, watcher = begin()
-    trial(watcher, 0, tmp_path)
+    trial(watcher, 0)
     watcher.decided(0, 0.5)
     tracker.end_all("FINISHED")
     other, elsewhere = begin("other", "b2")  # another study: its winner is its own
-    trial(elsewhere, 0, tmp_path / "other")
+    trial(elsewhere, 0)
     elsewhere.decided(0, 0.5)
     other.end_all("FINISHED")
     tracker, watcher = begin()
-    trial(watcher, 1, tmp_path, value=0.9)
+    trial(watcher, 1, value=0.9)
     watcher.decided(1, 0.9)
     tracker.end_all("FINISHED")
     found = runs(tracker)
@@ -99,9 +105,10 @@ def test_a_study_that_goes_on_has_one_run_and_one_winner(begin, tmp_path):
     assert [(point.step, point.value) for point in points] == [(0, 0.5), (1, 0.9)]
 
 
-def test_the_run_of_an_interrupted_trial_goes_on(begin, tmp_path):
+def test_the_run_of_an_interrupted_trial_goes_on(begin):
     tracker, watcher = begin()
-    parameters, work = {"task": "t", "train": {"seeds": [0]}}, tmp_path / "trial_0"
+    parameters = {"task": "t", "train": {"seeds": [0]}}
+    work = tracker.works["search"] / "trial_0"
     watcher.started(0, parameters, work)
     tracker.end_all("KILLED")
     assert {run.info.status for run in runs(tracker).values()} == {"KILLED"}

@@ -67,12 +67,12 @@ def test_the_page_shows_the_winner_beside_the_experiment_and_every_trial():
     assert "validation accuracy" in body
     for part in ("Best", "History", "Importance", "Parallel coordinates", "Slices", "Curves", "Trials"):
         assert f"<h2>{part}</h2>" in body
-    assert body.count("Plotly.newPlot") == 5 + 0
+    assert body.count("Plotly.newPlot") == 5
     assert "no data" not in body
     assert "NotFiniteError: &lt;nan&gt;" in body
     assert "same as trial 1" in body
     rows = body.split("<h2>Trials</h2>")[1]
-    places = [rows.index(f'<td class="number">{n}</td>') for n in (1, 0, 2, 3)]
+    places = [rows.index(f'<tr><td class="number">{n}</td>') for n in (1, 0, 2, 3)]
     assert places == sorted(places)  # the best first, then the pruned, then the failed
 
 
@@ -98,7 +98,7 @@ def test_the_study_of_a_table_has_its_trials():
 
 
 def test_the_winner_is_a_whole_experiment_of_its_own():
-    table, found = made(trial(0, 0.02, 0.8))
+    _, found = made(trial(0, 0.02, 0.8))
     text = winner_yaml(found, EXPERIMENT)
     assert yaml.safe_load(text) == {
         "search_best": {

@@ -91,7 +91,7 @@ class Tracker:
         """
         self.works = works or {}
         if self.outbox.deliver(insist=True):
-            self.outbox.tidy({found[0] for found in map(_run_note, self.works.values()) if found})
+            self.outbox.tidy(_interrupted(self.works.values()))
             try:
                 self.close_orphans()
             except Exception as error:  # the server went away meanwhile: the next run closes them
@@ -311,6 +311,13 @@ def _run_note(work: Path) -> tuple[str, dict[str, str]] | None:
     except (OSError, ValueError):
         return None
     return name, parameters
+
+
+def _interrupted(works: Iterable[Path]) -> set[str]:
+    """Return the journals of runs that may go on: of these works, of those beside them, and of trials."""
+    beside = {other for work in works for other in [work, *work.parent.parent.glob(f"*/{work.name}")]}
+    folders = [folder for work in beside for folder in [work, *work.glob("trial_*")]]
+    return {found[0] for found in map(_run_note, folders) if found}
 
 
 def _now() -> int:

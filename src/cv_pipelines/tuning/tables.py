@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from cv_pipelines.config.study import StudyConfig
 from cv_pipelines.tuning.search import STATES, Search, best_trial
@@ -99,11 +99,10 @@ def study_of(config: StudyConfig, trials: pd.DataFrame, direction: Direction) ->
     for row in trials.to_dict("records"):
         params = {shorter(key): value for key, value in json.loads(row["params"]).items()}
         curve = {int(epoch): value for epoch, value in json.loads(row["curve"]).items()}
-        state = names[row["state"]]
         study.add_trial(
             create_trial(
-                state=state,
-                value=row["value"] if state == TrialState.COMPLETE else None,
+                state=names[row["state"]],
+                value=None if pd.isna(row["value"]) else row["value"],
                 params=params,
                 distributions={key: possible[key] for key in params},
                 intermediate_values=curve,
