@@ -66,6 +66,8 @@ def test_import_contracts_hold():
         ("models/unet.py", "from cv_pipelines.training import fit", "Imports point down"),
         ("brand_new.py", "", "Imports point down"),
         ("training/fit.py", "import kedro", "The core knows neither Kedro nor MLflow"),
+        ("training/fit.py", "import optuna", "Only tuning imports Optuna"),
+        ("tuning/search.py", "import mlflow", "The core knows neither Kedro nor MLflow"),
         ("metrics/voc.py", "def f():\n    import mlflow", "The core knows neither Kedro nor MLflow"),
         ("pipelines/train/nodes.py", "import mlflow", "Only hooks and io import MLflow"),
         ("models/unet.py", "import lightning", "Models, data, metrics, plots and readers are free"),

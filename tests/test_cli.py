@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "torchvision", "lightning", "pandas", "mlflow", "sklearn", "plotly", "timm", "pycocotools")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "pandas",
+    "mlflow",
+    "sklearn",
+    "plotly",
+    "timm",
+    "pycocotools",
+    "optuna",
+)
 PROBE = """
 import sys
 from cv_pipelines.pipeline_registry import register_pipelines

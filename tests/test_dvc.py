@@ -16,9 +16,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cv_pipelines.cli import cli, dvc_yaml
+from cv_pipelines.cli import cli
 from cv_pipelines.experiments import find_experiments
 from cv_pipelines.pipeline_registry import register_pipelines
+from cv_pipelines.stages import dvc_yaml
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value")  # of DVC itself
 PROJECT = Path(__file__).resolve().parents[1]

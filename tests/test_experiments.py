@@ -6,10 +6,12 @@ from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import (
     Ensemble,
     Experiment,
+    Study,
     file_of,
     find_ensembles,
     find_experiments,
     find_sources,
+    find_studies,
     groups_of,
 )
 
@@ -171,3 +173,21 @@ class TestEnsembles:
             ConfigError, match=rf"ensembles/both\.yml: both: members: .*{message.split(': ')[-1]}"
         ):
             found(f"both: {section}")
+
+
+def test_studies_are_found_in_both_environments(conf):
+    root = conf(f"{BASE}/a", "a: {task: t, source: s}")
+    assert find_studies(root, find_experiments(root)) == {}
+    conf("base/parameters/studies/x", "x: {experiment: a}")
+    conf("local/parameters/studies/w", "w: {experiment: a}\nx: {trials: 3}")
+    found = find_studies(root, find_experiments(root))
+    assert found == {"w": Study("w", "a"), "x": Study("x", "a")}
+    assert file_of(root, "w") == root / "local/parameters/studies/w.yml"
+
+
+@pytest.mark.parametrize("section", ["{experiment: b}", "{}", "{experiment: 3}"])
+def test_a_study_of_no_known_experiment_is_refused_with_those_there_are(conf, section):
+    root = conf(f"{BASE}/a", "a: {task: t, source: s}\nc: {task: t, source: s}")
+    conf("base/parameters/studies/x", f"x: {section}")
+    with pytest.raises(ConfigError, match=r"x\.yml: x: experiment: no experiment .*; there are a, c"):
+        find_studies(root, find_experiments(root))

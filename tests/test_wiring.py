@@ -11,10 +11,20 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import CatalogConfigResolver, DataCatalog
 
 from cv_pipelines import settings
-from cv_pipelines.experiments import file_of, find_ensembles, find_experiments, find_sources, groups_of
-from cv_pipelines.pipeline_registry import register_pipelines
+from cv_pipelines.errors import ConfigError
+from cv_pipelines.experiments import (
+    Study,
+    file_of,
+    find_ensembles,
+    find_experiments,
+    find_sources,
+    find_studies,
+    groups_of,
+)
+from cv_pipelines.pipeline_registry import check_names, register_pipelines, study_pipeline
 from cv_pipelines.tasks import TASKS
 from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
+from cv_pipelines.tuning.validation import check_study
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
@@ -24,7 +34,8 @@ EXPERIMENTS = find_experiments(CONF)
 SOURCES = find_sources(CONF)
 GROUPS = groups_of(EXPERIMENTS)
 ENSEMBLES = find_ensembles(CONF, EXPERIMENTS)
-SECTIONS = {*EXPERIMENTS, *SOURCES, *ENSEMBLES}
+STUDIES = find_studies(CONF, EXPERIMENTS)
+SECTIONS = {*EXPERIMENTS, *SOURCES, *ENSEMBLES, *STUDIES}
 NODES = PIPELINES["everything"].nodes
 TAGS = {
     "read_source": {"ingest"},
@@ -39,6 +50,8 @@ TAGS = {
     "coco_files": {"evaluate"},
     "draw_report": {"report"},
     "compare": {"report"},
+    "search": {"tune", "gpu"},
+    "draw_study": {"report"},
 }
 LAYERS = {
     "02_intermediate": "intermediate",
@@ -55,6 +68,12 @@ def configured(environment, kind):
     """The merged catalog or parameters of an environment, as a run of it sees them."""
     loader = OmegaConfigLoader(str(CONF), env=environment, **settings.CONFIG_LOADER_ARGS)
     return loader[kind]
+
+
+@cache
+def declared():
+    """What conf/base declares; a machine may have more in conf/local, as a study writes its winner there."""
+    return SECTIONS & configured("base", "parameters").keys()
 
 
 @cache
@@ -85,6 +104,7 @@ def test_each_experiment_source_and_task_is_a_pipeline():
         *EXPERIMENTS,
         *GROUPS,
         *ENSEMBLES,
+        *STUDIES,
         *tour,
         *(f"data_{name}" for name in SOURCES),
     }
@@ -142,6 +162,31 @@ def test_an_ensemble_trains_its_members_and_reads_their_checkpoints_and_scores()
         assert pipeline.nodes[0].namespace == ensemble.source
 
 
+def test_a_study_searches_without_training_its_experiment_first():
+    assert "tune_digits" in STUDIES
+    for name, study in STUDIES.items():
+        ran = {node.name: node for node in PIPELINES[name].nodes}
+        source = EXPERIMENTS[study.experiment].source
+        assert {f"{source}.read_source", f"{source}.enforce_limits", f"{name}.draw_study"} <= ran.keys()
+        assert f"{study.experiment}.train_model" not in ran
+        assert {f"params:{study.experiment}", f"{name}.work"} <= set(ran[f"{name}.search"].inputs)
+
+
+def test_a_study_of_an_experiment_that_starts_from_another_runs_that_first():
+    start = next(name for name, e in EXPERIMENTS.items() if e.init_from)
+    whole = study_pipeline(Study("mine", start), EXPERIMENTS)
+    first = EXPERIMENTS[start].init_from
+    (search,) = [node for node in whole.nodes if node.name == "mine.search"]
+    assert f"{first}.checkpoint" in search.inputs
+    assert f"{first}.train_model" in {node.name for node in whole.nodes}
+
+
+def test_a_study_may_not_be_named_like_anything_else():
+    for name in ("digits", "classification", "classification_digits", "everything"):
+        with pytest.raises(ConfigError, match=f"{name}: a study may not be named"):
+            check_names(EXPERIMENTS, SOURCES, ENSEMBLES, {name: Study(name, "classification_digits")})
+
+
 def test_a_start_from_another_experiment_is_an_edge():
     starts = [(name, e.init_from) for name, e in EXPERIMENTS.items() if e.init_from]
     assert starts
@@ -191,17 +236,17 @@ def test_every_parameter_stands_in_a_file(environment):
         name.removeprefix("params:") for name in PIPELINES["everything"].datasets() if name[:7] == "params:"
     }
     assert wanted == SECTIONS
-    assert wanted <= known.keys()
+    assert declared() <= known.keys()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_only_changes_what_base_declares(environment):
     known = configured(environment, "parameters")
-    assert {name for name in known if name[0] != "_"} == SECTIONS
+    assert {name for name in known if name[0] != "_"} - (SECTIONS - declared()) == declared()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("name", sorted(SECTIONS))
+@pytest.mark.parametrize("name", sorted(declared()))
 def test_every_section_is_valid_in_every_environment(name, environment):
     values = configured(environment, "parameters")[name]
     if name in EXPERIMENTS:
@@ -212,6 +257,8 @@ def test_every_section_is_valid_in_every_environment(name, environment):
         known = configured(environment, "parameters")
         members = {m: check_experiment(m, known[m], SOURCES) for m in ENSEMBLES[name].members}
         assert check_ensemble(name, values, members).members == list(ENSEMBLES[name].members)
+    elif name in STUDIES:
+        check_study(name, values, configured(environment, "parameters")[STUDIES[name].experiment], SOURCES)
     else:
         check_source(name, values)
 
@@ -247,7 +294,7 @@ def test_every_catalog_pattern_is_used_and_has_a_layer():
     patterns = configured("base", "catalog")
     used = {name.split(".")[1] for name in datasets(PIPELINES["everything"])}
     for pattern, values in patterns.items():
-        assert re.fullmatch(r"\{(source|experiment|group|ensemble)\}\.\w+", pattern)
+        assert re.fullmatch(r"\{(source|experiment|group|ensemble|study)\}\.\w+", pattern)
         assert pattern.split(".")[1] in used, f"{pattern} is made or read by no node"
         assert values["metadata"]["kedro-viz"]["layer"] in LAYERS.values()
         assert not values.get("versioned"), "versions are DVC's and MLflow's work"

@@ -8,32 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 from kedro.framework.startup import ProjectMetadata
 
 from cv_pipelines.io.page import write_text
+from cv_pipelines.stages import dvc_yaml, raw_note
 
 if TYPE_CHECKING:
     from cv_pipelines.training.job import Job
-
-HEADER = """\
-# Written by `kedro cv dvc` from conf/base/parameters: do not edit, run that command again instead.
-# `dvc repro tour` brings the tour up to date, `dvc repro NAME` one experiment and what it needs.
-"""
-SOURCE_CODE = [
-    *("config/__init__.py", "config/sections.py", "data", "pipelines/ingest", "pipelines/prepare", "sources"),
-]
-# Drawing code is left out: a changed figure must not train a model again.
-EXPERIMENT_CODE = [
-    *("config", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
-]
-ENSEMBLE_CODE = ["config", "data", "metrics", "models", "pipelines/ensemble", "tasks", "training"]
-FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
-ENSEMBLE_FIGURES = ["members.json", *FIGURES[1:]]
-SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]
-
-Section = tuple[str, dict[str, Any]]
-Stage = dict[str, Any]
 
 
 @click.group(name="cv_pipelines")
@@ -296,130 +277,3 @@ def configuration(project: Path, env: str | None = None) -> Any:
 
     options: dict[str, Any] = CONFIG_LOADER_ARGS
     return CONFIG_LOADER_CLASS(conf_source=str(project / "conf"), env=env, **options)
-
-
-def dvc_yaml(conf: Path) -> str:
-    """Return the text of dvc.yaml.
-
-    Only `conf/base` counts: what lies in `conf/local` is not in git, so a stage of it would break for others.
-    """
-    sources, experiments = declared(conf, "sources"), declared(conf, "experiments")
-    stages: dict[str, Stage] = {}
-    for name, section in sources.items():
-        if needs_raw(section[1]):
-            stages[f"raw_{name}"] = raw_stage(name, section)
-        stages[f"data_{name}"] = source_stage(name, section)
-    for name, section in experiments.items():
-        stages[name] = experiment_stage(name, section, sources[section[1]["source"]])
-    for name, section in declared(conf, "ensembles").items():
-        stages[name] = ensemble_stage(name, section, experiments, sources)
-    stages["tour"] = tour_stage([name for name, (_, values) in experiments.items() if values.get("tour")])
-    return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=200)
-
-
-def declared(conf: Path, kind: str) -> dict[str, Section]:
-    """Return each name in `conf/base/parameters/<kind>` with its file (from the project) and section."""
-    found = {}
-    for path in sorted((conf / "base" / "parameters" / kind).glob("*.yml")):
-        file = path.relative_to(conf.parent).as_posix()
-        for name, values in (yaml.safe_load(path.read_text(encoding="utf8")) or {}).items():
-            found[name] = (file, values)
-    return found
-
-
-def needs_raw(source: dict[str, Any]) -> bool:
-    """Whether a source is read from files that somebody has to provide."""
-    return bool(source.get("root")) and "sample" not in source
-
-
-def raw_note(source: str) -> str:
-    """Return the path, from the project, of the note on a source's raw files."""
-    return f"data/02_intermediate/{source}.files.json"
-
-
-def raw_stage(name: str, section: Section) -> Stage:
-    """Look at a source's raw files every time: hashing them would read whole data sets, listing is quick."""
-    return {
-        "cmd": f"kedro cv raw {name}",
-        "params": [{section[0]: [f"{name}.root"]}],
-        "outs": [{raw_note(name): {"cache": False}}],
-        "always_changed": True,
-    }
-
-
-def source_stage(name: str, section: Section) -> Stage:
-    """Raw files to manifest, statistics and data report; kept tables spare the next ingest its work."""
-    file, values = section
-    outs: list[Any] = [{f"data/02_intermediate/{name}": {"persist": True}}]
-    if "sample" in values:
-        outs.insert(0, {values["root"].replace("${globals:drawn}", "data/01_raw"): {"persist": True}})
-    return {
-        "cmd": f"kedro run --pipeline data_{name}",
-        "params": [{file: [name]}],
-        "deps": code(SOURCE_CODE) + ([raw_note(name)] if needs_raw(values) else []),
-        "outs": [*outs, f"data/05_model_input/{name}", f"data/08_reporting/data_{name}"],
-    }
-
-
-def experiment_stage(name: str, section: Section, source: Section) -> Stage:
-    """Manifest to report, without the data stages; the models folder is kept so that a training resumes."""
-    file, values = section
-    data = values["source"]
-    tables = [f"data/02_intermediate/{data}/{table}" for table in SOURCE_TABLES]
-    started = [values[key] for key in ("init_from", "embedder") if values.get(key)]
-    report = f"data/08_reporting/{name}"
-    return {
-        "cmd": f"kedro run --pipeline {name} --namespaces {name}",
-        "params": [{file: [name]}, {source[0]: [data]}],
-        "deps": [
-            *code(EXPERIMENT_CODE),
-            *tables,
-            f"data/05_model_input/{data}",
-            *(f"data/06_models/{other}/checkpoint" for other in started),
-        ],
-        "outs": [
-            {f"data/06_models/{name}": {"persist": True}},
-            f"data/07_model_output/{name}",
-            *(f"{report}/{file}" for file in FIGURES),
-        ],
-        "metrics": [{f"{report}/metrics.json": {"cache": False}}],
-    }
-
-
-def ensemble_stage(
-    name: str, section: Section, experiments: dict[str, Section], sources: dict[str, Section]
-) -> Stage:
-    """Checkpoints and scores of the members to the report of an ensemble."""
-    file, values = section
-    members = {member: experiments[member] for member in values["members"]}
-    data = members[values["members"][0]][1]["source"]
-    keys: dict[str, list[str]] = {file: [name]}
-    for own, key in [*((one[0], member) for member, one in members.items()), (sources[data][0], data)]:
-        keys.setdefault(own, []).append(key)
-    report = f"data/08_reporting/{name}"
-    return {
-        "cmd": f"kedro run --pipeline {name} --namespaces {name}",
-        "params": [{path: names} for path, names in keys.items()],
-        "deps": [
-            *code(ENSEMBLE_CODE),
-            *(f"data/02_intermediate/{data}/{table}" for table in SOURCE_TABLES),
-            f"data/05_model_input/{data}",
-            *(f"data/06_models/{member}/checkpoint" for member in members),
-            *(f"data/08_reporting/{member}/metrics.json" for member in members),
-        ],
-        "outs": [f"data/07_model_output/{name}", *(f"{report}/{figure}" for figure in ENSEMBLE_FIGURES)],
-        "metrics": [{f"{report}/metrics.json": {"cache": False}}],
-    }
-
-
-def tour_stage(experiments: list[str]) -> Stage:
-    """Gather the tour's results in the leaderboard once they are up to date."""
-    return {
-        "cmd": "kedro cv results",
-        "deps": [f"data/08_reporting/{name}/metrics.json" for name in experiments],
-    }
-
-
-def code(parts: list[str]) -> list[str]:
-    """Return paths, from the project, of parts of the package."""
-    return [f"src/cv_pipelines/{part}" for part in parts]

@@ -67,3 +67,7 @@ class LaunchError(CvPipelinesError):
 
 class LoaderError(CvPipelinesError):
     """A loader process died, most often killed by the system for its memory; the training can be taken up."""
+
+
+class StudyError(CvPipelinesError):
+    """A search cannot go on: its storage is of another study or cannot be reached, or its trials fail."""

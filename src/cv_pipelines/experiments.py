@@ -1,4 +1,4 @@
-"""Which sources and experiments there are: the YAML files themselves, read without Kedro or torch."""
+"""Which sources, experiments and studies there are: the YAML files, read without Kedro or torch."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ class Ensemble:
     members: tuple[str, ...]
     task: str
     source: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the graph needs to know of a search."""
+
+    name: str
+    experiment: str
 
 
 def find_experiments(conf: Path) -> dict[str, Experiment]:
@@ -113,6 +121,22 @@ def _check_alike(where: str, key: str, values: dict[str, str]) -> None:
             )
 
 
+def find_studies(conf: Path, experiments: dict[str, Experiment]) -> dict[str, Study]:
+    """Read the studies of `conf/{base,local}/parameters/studies/*.yml`.
+
+    Raises:
+        ConfigError: a file is no YAML mapping, or a study names no known experiment.
+    """
+    found: dict[str, Study] = {}
+    for name, (path, values) in sorted(_sections(conf, "studies").items()):
+        searched = values.get("experiment")
+        if searched not in experiments:
+            known = ", ".join(experiments)
+            raise ConfigError(f"{path}: {name}: experiment: no experiment {searched!r}; there are {known}")
+        found[name] = Study(name, searched)
+    return found
+
+
 def groups_of(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
     """Return the members of each group, in order of name."""
     names = sorted({e.group for e in experiments.values() if e.group})
@@ -134,8 +158,9 @@ def find_sources(conf: Path) -> list[str]:
 
 
 def file_of(conf: Path, name: str) -> Path | None:
-    """Return the file that declares a source, experiment or ensemble (the strongest environment's)."""
-    known = _sections(conf, "sources") | _sections(conf, "experiments") | _sections(conf, "ensembles")
+    """Return the file that declares a name, whatever it is of (the strongest environment's)."""
+    kinds = ("sources", "experiments", "ensembles", "studies")
+    known = {name: place for kind in kinds for name, place in _sections(conf, kind).items()}
     return known[name][0] if name in known else None
 
 

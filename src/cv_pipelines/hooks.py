@@ -17,7 +17,14 @@ import click
 from kedro.framework.hooks import hook_impl
 
 from cv_pipelines.errors import ConfigError, CvPipelinesError, DataLimitError
-from cv_pipelines.experiments import Ensemble, file_of, find_ensembles, find_experiments, find_sources
+from cv_pipelines.experiments import (
+    Ensemble,
+    file_of,
+    find_ensembles,
+    find_experiments,
+    find_sources,
+    find_studies,
+)
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
+    from cv_pipelines.config import ExperimentConfig
     from cv_pipelines.io.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -38,7 +46,13 @@ class ExperimentHooks:
         self.seconds: dict[str, float] = {}
         self.experiments: list[str] = []
         self.ensembles: dict[str, Ensemble] = {}
+        self.studies: list[str] = []
         self.works: dict[str, Path] = {}
+
+    @property
+    def tracked(self) -> list[str]:
+        """What has a run in MLflow: experiments and studies."""
+        return [*self.experiments, *self.studies]
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -46,7 +60,9 @@ class ExperimentHooks:
         self.project = Path(context.project_path)
         self.params: dict[str, Any] = context.params
         self.tracking = context.config_loader["mlflow"]
-        self.reporting = self.project / context.config_loader["globals"]["data"] / "08_reporting"
+        places = context.config_loader["globals"]
+        self.reporting = self.project / places["data"] / "08_reporting"
+        self.winners = self.project / places["winners"]
 
     @hook_impl
     def before_pipeline_run(
@@ -65,15 +81,16 @@ class ExperimentHooks:
         known = find_experiments(self.project / "conf")
         self.ensembles = find_ensembles(self.project / "conf", known)
         self.experiments = sorted(namespaces & (known.keys() | self.ensembles.keys()))
-        trained = {node.namespace for node in pipeline.nodes if "train" in node.tags}
-        self.works = {name: catalog[f"{name}.work"].load() for name in self.experiments if name in trained}
+        self.studies = sorted(namespaces & find_studies(self.project / "conf", known).keys())
+        works = {node.namespace for node in pipeline.nodes if node.tags & {"train", "tune"}}
+        self.works = {name: catalog[f"{name}.work"].load() for name in self.tracked if name in works}
         self.seconds = {}
         self.begun, self.total = 0, len(pipeline.nodes)
-        if self.experiments:
+        if self.tracked:
             self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
 
     def check(self, namespaces: set[str]) -> None:
-        """Validate the sections of these sources, experiments and ensembles, and of all that they build on.
+        """Validate the sections of these names, and of all that they build on.
 
         Raises:
             ConfigError: lists every defect with file, key, value and what is allowed.
@@ -83,11 +100,15 @@ class ExperimentHooks:
         conf = self.project / "conf"
         sources = find_sources(conf)
         experiments = find_experiments(conf)
-        ensembles = find_ensembles(conf, experiments)
-        used = namespaces.union(*(ensembles[name].members for name in namespaces & ensembles.keys()))
+        ensembles = {n: e for n, e in find_ensembles(conf, experiments).items() if n in namespaces}
+        studies = {n: s for n, s in find_studies(conf, experiments).items() if n in namespaces}
+        used = namespaces.union(*(one.members for one in ensembles.values()))
+        used |= {study.experiment for study in studies.values()}
         used |= {experiments[n].source for n in used & experiments.keys()}
-        configs, defects = {}, []
-        for name in sorted(used, key=lambda one: (one in ensembles, one)):  # after their members
+        configs: dict[str, ExperimentConfig] = {}
+        defects: list[str] = []
+        later = [*ensembles, *studies]  # after what they build on
+        for name in [*sorted(used - set(later)), *later]:
             where, values = f"{self._file(name)}: {name}", self.params.get(name, {})
             try:
                 if name in experiments:
@@ -96,10 +117,22 @@ class ExperimentHooks:
                     check_source(where, values)
                 elif name in ensembles and configs.keys() >= set(ensembles[name].members):
                     check_ensemble(where, values, {m: configs[m] for m in ensembles[name].members})
+                elif name in studies and not defects:  # what it searches has to be sound first
+                    self.check_study(where, values, sources)
             except ConfigError as error:
                 defects.append(str(error))
         if defects:
             raise ConfigError("\n".join(defects))
+
+    def check_study(self, where: str, values: dict[str, Any], sources: list[str]) -> None:
+        """Validate the section of a study with the experiment that it searches.
+
+        Raises:
+            ConfigError: lists every defect with file, key, value and what is allowed.
+        """
+        from cv_pipelines.tuning.validation import check_study
+
+        check_study(where, values, self.params[values["experiment"]], sources)
 
     def _file(self, name: str) -> str:
         path = file_of(self.project / "conf", name)
@@ -110,7 +143,7 @@ class ExperimentHooks:
         from cv_pipelines.io.tracking import Tracker, TrackingConfig
 
         self.tracker = Tracker(TrackingConfig.model_validate(self.tracking), self.project)
-        self.tracker.begin(title, self.experiments, self.works)
+        self.tracker.begin(title, self.tracked, self.works)
         # Kedro's error hook sees Exceptions only: Ctrl-C and SIGTERM pass it by.
         atexit.register(self.close, "KILLED")
         if threading.current_thread() is threading.main_thread():  # Python lets no other set a handler
@@ -128,6 +161,17 @@ class ExperimentHooks:
             ensemble = self.ensembles.get(node.namespace)
             task = {"task": ensemble.task, "source": ensemble.source} if ensemble else {}
             self.tracker.start(node.namespace, task | self.params[node.namespace])
+        if self.tracker and node.namespace in self.studies:
+            self.start_study(self.tracker, node.namespace)
+
+    def start_study(self, tracker: Tracker, study: str) -> None:
+        """Open the run of a study, and one of each of its trials when it begins."""
+        from cv_pipelines.io.trials import TrialRuns
+        from cv_pipelines.tuning.watch import watch_with
+
+        if study not in tracker.open:
+            tracker.start(study, self.params[study], tags={"cv_pipelines.kind": "study"})
+            watch_with(TrialRuns(tracker, study))
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -162,16 +206,20 @@ class ExperimentHooks:
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Log the reports, close the runs, write the leaderboard, print the table."""
         del pipeline
-        for name in self.experiments:
+        for name in self.tracked:
             folder = self.reporting / name
             if self.tracker and name in self.tracker.open:
-                files = ["report.html", "metrics.json", "details.json"]
+                files = ["report.html", "metrics.json", "details.json", "study.json", "trials.parquet"]
                 self.tracker.log_files(name, [folder / file for file in files])
         self.close("FINISHED")
         if self.experiments:
             from cv_pipelines.summary import conclude
 
             conclude(self.reporting, self.experiments, self.seconds)
+        for study in self.studies:
+            from cv_pipelines.summary import conclude_study
+
+            conclude_study(self.reporting / study, self.winners / f"{study}_best.yml")
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:

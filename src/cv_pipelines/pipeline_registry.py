@@ -2,8 +2,8 @@
 
 An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
 checkpoint it starts from. A task's pipeline runs that task's experiments of the tour; a group's pipeline
-runs the experiments that name it, and draws their curves together; an ensemble's pipeline runs its members,
-and lets them predict together.
+runs the experiments that name it, and draws their curves together. An ensemble's pipeline runs its members,
+and lets them predict together; a study's searches the parameters of an experiment.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import (
     Ensemble,
     Experiment,
+    Study,
     find_ensembles,
     find_experiments,
     find_sources,
+    find_studies,
     groups_of,
 )
 from cv_pipelines.pipelines.compare import pipeline as compare
@@ -29,6 +31,7 @@ from cv_pipelines.pipelines.ingest import pipeline as ingest
 from cv_pipelines.pipelines.prepare import pipeline as prepare
 from cv_pipelines.pipelines.report import pipeline as report
 from cv_pipelines.pipelines.train import pipeline as train
+from cv_pipelines.pipelines.tune import pipeline as tune
 
 # A dataset's name says whose it is, and an experiment reads the tables of its source: dots are meant.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
@@ -57,8 +60,19 @@ def experiment_pipeline(experiment: Experiment, experiments: dict[str, Experimen
     return sum((experiment_pipeline(experiments[n], experiments) for n in experiment.needs), whole)
 
 
+def study_pipeline(study: Study, experiments: dict[str, Experiment]) -> Pipeline:
+    """Everything a search needs, from raw files to its report; not the experiment's own training."""
+    base = experiments[study.experiment]
+    whole = data_pipeline(base.source)
+    whole += tune.create_pipeline(study.name, base.name, base.source, base.init_from)
+    return whole + experiment_pipeline(experiments[base.init_from], experiments) if base.init_from else whole
+
+
 def check_names(
-    experiments: dict[str, Experiment], sources: list[str], ensembles: dict[str, Ensemble]
+    experiments: dict[str, Experiment],
+    sources: list[str],
+    ensembles: dict[str, Ensemble],
+    studies: dict[str, Study],
 ) -> None:
     """Check that no name is used twice: it is a folder, a namespace and a pipeline.
 
@@ -68,19 +82,24 @@ def check_names(
     taken = {"__default__", "everything", *sources, *(e.task for e in experiments.values())}
     taken |= {f"data_{name}" for name in sources}
     taken |= groups_of(experiments).keys()
-    for kind, names in (("experiment", experiments.keys()), ("ensemble", ensembles.keys())):
+    others = "a task, a source or a group"
+    for kind, names in (
+        ("an experiment", experiments.keys()),
+        ("an ensemble", ensembles.keys()),
+        ("a study", studies.keys()),
+    ):
         twice = sorted(taken & names)
         if twice:
-            others = "a task, a source or a group" + (", or an experiment" if kind == "ensemble" else "")
-            raise ConfigError(f"{', '.join(twice)}: an {kind} may not be named like {others}")
+            raise ConfigError(f"{', '.join(twice)}: {kind} may not be named like {others}")
         taken |= names
+        others += f", or {kind}"
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name."""
     experiments, known = find_experiments(CONF), find_sources(CONF)
-    ensembles = find_ensembles(CONF, experiments)
-    check_names(experiments, known, ensembles)
+    ensembles, studies = find_ensembles(CONF, experiments), find_studies(CONF, experiments)
+    check_names(experiments, known, ensembles, studies)
     single = {name: experiment_pipeline(e, experiments) for name, e in experiments.items()}
     sources = {f"data_{name}": data_pipeline(name) for name in known}
     tour = [name for name, experiment in experiments.items() if experiment.tour]
@@ -93,6 +112,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         name: sum((single[member] for member in one.members), ensemble.create_pipeline(one))
         for name, one in ensembles.items()
     }
+    searches = {name: study_pipeline(study, experiments) for name, study in studies.items()}
     groups = {
         task: sum((single[name] for name in tour if experiments[name].task == task), Pipeline([]))
         for task in tasks
@@ -100,11 +120,13 @@ def register_pipelines() -> dict[str, Pipeline]:
     return {
         "__default__": sum((single[name] for name in tour), Pipeline([])),
         "everything": sum(
-            [*single.values(), *compared.values(), *joined.values()], sum(sources.values(), Pipeline([]))
+            [*single.values(), *compared.values(), *joined.values(), *searches.values()],
+            sum(sources.values(), Pipeline([])),
         ),
         **groups,
         **compared,
         **joined,
+        **searches,
         **single,
         **sources,
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -45,4 +46,45 @@ def results_table(board: pd.DataFrame, experiments: list[str], seconds: dict[str
         spread = f" ± {row['spread']:.4f}" if pd.notna(row["spread"]) and row["spread"] > 0 else ""
         spent = f"{seconds.get(row['experiment'], 0.0):.1f}"
         table.add_row(row["experiment"], row["task"], row["score_name"], value + spread, spent)
+    return table
+
+
+BEST = 5
+"""Trials that the terminal shows."""
+
+
+def conclude_study(folder: Path, winner: Path) -> None:
+    """Print the best trials of a study and where things lie.
+
+    Args:
+        folder: of the study's report.
+        winner: file of the experiment that was found.
+    """
+    found = json.loads((folder / "study.json").read_text(encoding="utf8"))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(trials_list(found, pd.read_parquet(folder / "trials.parquet")))
+    console.print(f"Report       {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    console.print(f"Winner       {winner}", soft_wrap=True, highlight=False)
+    console.print(f"Run it       kedro run --pipeline {found['study']}_best", highlight=False)
+
+
+def trials_list(found: dict[str, Any], trials: pd.DataFrame) -> Table:
+    """Lay out the best complete trials: number, figure, seconds and what was drawn.
+
+    Args:
+        found: what `study.json` holds.
+        trials: the table of the study.
+    """
+    keys = list(found["best"]["values"])
+    counted = ", ".join(f"{count} {state}" for state, count in found["states"].items())
+    table = Table(title=f"{found['study']}: {counted}", title_justify="left")
+    for heading in ("trial", found["monitor"], "seconds"):
+        table.add_column(heading, justify="right")
+    for key in keys:
+        table.add_column(key, overflow="fold")
+    done = trials[trials["state"] == "complete"]
+    order = done.sort_values(["value", "number"], ascending=[found["direction"] == "minimize", True])
+    for row in order.head(BEST).to_dict("records"):
+        drawn = [f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
+        table.add_row(str(row["number"]), f"{row['value']:.4f}", f"{row['seconds']:.1f}", *drawn)
     return table

@@ -1,4 +1,4 @@
-"""What sections of parameters files are made of: strict models and the ranges that many keys share."""
+"""What sections of parameters files are made of: strict models, shared ranges, flat keys."""
 
 from __future__ import annotations
 
@@ -57,3 +57,12 @@ def refuse(title: str, key: str, value: Any, why: str) -> NoReturn:
     """
     kind = PydanticCustomError("refused", "{why}", {"why": why})
     raise ValidationError.from_exception_data(title, [InitErrorDetails(type=kind, loc=(key,), input=value)])
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found

@@ -127,6 +127,8 @@ class Outbox:
             try:
                 if kind == "create":
                     sent["run"] = self._create(client, experiment, journal.path.name, content)
+                elif kind == "crown":
+                    self._crown(client, experiment, content)
                 else:
                     self._apply(client, sent["run"], kind, content)
             except MlflowException as error:
@@ -165,6 +167,14 @@ class Outbox:
                 client.log_artifact(run, content)
         else:
             client.set_terminated(run, content["status"], content["time"])
+
+    def _crown(self, client: MlflowClient, experiment: str, content: dict[str, Any]) -> None:
+        """Mark the best run of a study, which any machine may have made, and it alone."""
+        tests = [f"tags.`{key}` = '{value}'" for key, value in content["tags"].items()]
+        for run in client.search_runs([experiment], f"{tests[0]} and tags.`{content['mark']}` = 'true'"):
+            client.delete_tag(run.info.run_id, content["mark"])
+        for run in client.search_runs([experiment], " and ".join(tests)):
+            client.set_tag(run.info.run_id, content["mark"], "true")
 
     def tidy(self, wanted: set[str]) -> None:
         """Remove the journals that are closed and sent, but for those named: their runs may go on."""

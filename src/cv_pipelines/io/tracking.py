@@ -19,7 +19,9 @@ import pandas as pd
 from mlflow import MlflowClient
 from pydantic import BaseModel, ConfigDict
 
+from cv_pipelines.config.sections import flat
 from cv_pipelines.io.outbox import BATCH, Journal, Outbox
+from cv_pipelines.tuning.workers import alive
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Tracker:
         self.works: dict[str, Path] = {}
         self.points: dict[str, dict[tuple[str, int], float]] = {}
         self.parameters: dict[str, dict[str, Any]] = {}
+        self.origins: dict[str, tuple[str | None, dict[str, str]]] = {}
         self._stop = threading.Event()
 
     @cached_property
@@ -88,7 +91,7 @@ class Tracker:
         """
         self.works = works or {}
         if self.outbox.deliver(insist=True):
-            self.outbox.tidy({found[0] for found in map(_run_note, self.works.values()) if found})
+            self.outbox.tidy(_interrupted(self.works.values()))
             try:
                 self.close_orphans()
             except Exception as error:  # the server went away meanwhile: the next run closes them
@@ -106,7 +109,7 @@ class Tracker:
         )
         for run in found:
             pid = int(run.data.tags.get("cv_pipelines.pid", "0"))
-            if pid and not _alive(pid):
+            if pid and not alive(pid):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _tags(self, name: str) -> dict[str, str]:
@@ -124,20 +127,34 @@ class Tracker:
         self.outbox.deliver()
         return journal
 
-    def start(self, experiment: str, parameters: dict[str, Any]) -> None:
+    def start(
+        self,
+        experiment: str,
+        parameters: dict[str, Any],
+        below: str | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
         """Open the run of an experiment, unless it is open; log its parameters under flat keys.
 
         The run of a training that was interrupted goes on, if the parameters are the same.
+
+        Args:
+            experiment: or study, or trial: the run's name.
+            parameters: nested.
+            below: name of the open run that it is a child of; None for the parent of all, if there is one.
+            tags: beside those that every run has.
         """
         if experiment in self.open:
             return
+        self.origins[experiment] = (below, {"cv_pipelines.kind": "experiment"} | (tags or {}))
         plain = {key: str(value) for key, value in flat(parameters).items()}
         work = self.works.get(experiment)
         before = _run_note(work) if work else None
         self.parameters[experiment] = parameters
         if before and before[1] == plain and (self.outbox.folder / before[0]).exists():
             journal = Journal(self.outbox.folder / before[0])
-            above = self.parent.path.name if self.parent else None
+            parent = self._parent_of(experiment)
+            above = parent.path.name if parent else None
             journal.add("reopen", {"tags": self._tags(experiment), "parent": above})
             self.open[experiment], self.points[experiment] = journal, journal.points()
             self.outbox.deliver()
@@ -145,8 +162,8 @@ class Tracker:
             self._start_afresh(experiment, plain)
 
     def _start_afresh(self, experiment: str, plain: dict[str, str]) -> None:
-        tags = {"cv_pipelines.kind": "experiment", "task": plain.get("task", "None")}
-        journal = self._create(experiment, tags, self.parent)
+        tags = self.origins[experiment][1] | {"task": plain.get("task", "None")}
+        journal = self._create(experiment, tags, self._parent_of(experiment))
         self.open[experiment], self.points[experiment] = journal, {}
         journal.add("params", plain)
         if work := self.works.get(experiment):
@@ -155,6 +172,10 @@ class Tracker:
             fresh.write_text(json.dumps([journal.path.name, plain]), encoding="utf8")
             fresh.replace(work / "run.json")
         self.outbox.deliver()
+
+    def _parent_of(self, experiment: str) -> Journal | None:
+        below, _ = self.origins[experiment]
+        return self.open.get(below, self.parent) if below else self.parent
 
     def run_id(self, experiment: str) -> str:
         """Return the id of an open run that was sent to the server."""
@@ -165,11 +186,41 @@ class Tracker:
         sizes: dict[Path, int] = {}
         while not self._stop.wait(self.pause):
             for experiment in list(self.open):
-                for path in sorted(self.works.get(experiment, Path()).glob("seed_*/live.jsonl")):
-                    if sizes.get(path) != (size := path.stat().st_size):
-                        sizes[path] = size
-                        self.record(experiment, read_rows(path))
+                try:
+                    self._catch_up(experiment, sizes)
+                except FileNotFoundError:
+                    continue  # the training ended meanwhile; who ended it has entered the rest
             self.outbox.deliver()
+
+    def _catch_up(self, experiment: str, sizes: dict[Path, int]) -> None:
+        for path in sorted(self.works.get(experiment, Path()).glob("seed_*/live.jsonl")):
+            if sizes.get(path) != (size := path.stat().st_size):
+                sizes[path] = size
+                self.record(experiment, read_rows(path))
+
+    def log_values(self, experiment: str, values: dict[str, float], step: int = 0) -> None:
+        """Log figures of one step of an open run."""
+        with self.outbox.lock:
+            self.open[experiment].add("metrics", [(_key(k), v, _now(), step) for k, v in values.items()])
+        self.outbox.deliver()
+
+    def tag(self, experiment: str, tags: dict[str, str]) -> None:
+        """Tag an open run."""
+        with self.outbox.lock:
+            self.open[experiment].add("tags", tags)
+        self.outbox.deliver()
+
+    def crown(self, study: str, tags: dict[str, str], mark: str) -> None:
+        """Give a mark to the one run of the server that has these tags, and take it from others of its study.
+
+        Args:
+            study: whose run is open, in whose journal this stands.
+            tags: the first is that of the study; all together belong to the one run.
+            mark: the tag that says so.
+        """
+        with self.outbox.lock:
+            self.open[study].add("crown", {"tags": tags, "mark": mark})
+        self.outbox.deliver()
 
     def log_history(self, experiment: str, history: pd.DataFrame) -> None:
         """Log curves: the first seed under plain names, others as `<name>/seed_<n>`."""
@@ -236,7 +287,7 @@ class Tracker:
         if not self.open and not self.parent:
             return
         self._stop.set()
-        for experiment in list(self.open):
+        for experiment in reversed(list(self.open)):  # children first
             self.end(experiment, status)
         if self.parent:
             self.parent.add("end", {"status": status, "time": _now()})
@@ -262,17 +313,15 @@ def _run_note(work: Path) -> tuple[str, dict[str, str]] | None:
     return name, parameters
 
 
+def _interrupted(works: Iterable[Path]) -> set[str]:
+    """Return the journals of runs that may go on: of these works, of those beside them, and of trials."""
+    beside = {other for work in works for other in [work, *work.parent.parent.glob(f"*/{work.name}")]}
+    folders = [folder for work in beside for folder in [work, *work.glob("trial_*")]]
+    return {found[0] for found in map(_run_note, folders) if found}
+
+
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
 
 
 def _key(name: str) -> str:
@@ -280,16 +329,6 @@ def _key(name: str) -> str:
     plain = "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
     # Names are paths to MLflow: it refuses those with parts that a path would lose.
     return "/".join(part if part.strip(".") else "_" for part in plain.split("/"))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _git_commit(project: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,25 @@ class History(L.Callback):
 
     def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
         return {"seed": self.seed, "epoch": trainer.current_epoch, "name": name, "value": value}
+
+
+class Watch(L.Callback):
+    """Tells each figure that the training is judged by to whoever asked for it.
+
+    Args:
+        seed: of the training.
+        told: is given seed, epochs done and figure; what it raises ends the training.
+    """
+
+    def __init__(self, seed: int, told: Callable[[int, int, float], None]) -> None:
+        self.seed = seed
+        self.told = told
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell the figure; one that is undefined tells nothing."""
+        value = float(trainer.callback_metrics.get(str(pl_module.monitor), math.nan))
+        if math.isfinite(value):
+            self.told(self.seed, trainer.current_epoch + 1, value)
 
 
 class StepSeed(L.Callback):

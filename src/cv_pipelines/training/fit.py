@@ -35,7 +35,7 @@ from cv_pipelines.models.synchronised import synchronise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, float32_products, prepare_model
-from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast
+from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast, Watch
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 from cv_pipelines.training.job import Job, fingerprint
 from cv_pipelines.training.placement import environment, gpus, shard_on_setup, trainer_options
@@ -184,6 +184,8 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
         ValidateLast(),
         EpochLog(f"{job.experiment} seed {history.seed}", task.monitor),
     ]
+    if job.watch is not None:
+        callbacks.append(Watch(history.seed, job.watch))
     mode: Mode = "max" if task.higher_is_better else "min"
     callbacks += asked_for(train, monitor, mode)
     if validates and train.early_stopping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from cv_pipelines.data.packing import Packed
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.training.checkpoints import Checkpoint, load_checkpoints, save_checkpoints
 
-SILENT = (
-    *("workers", "device", "seeds", "oom_retries", "checkpoint_every"),
+WITHOUT_EFFECT = (
+    *("workers", "device", "oom_retries", "checkpoint_every"),
     *("devices", "num_nodes", "strategy", "max_restarts"),
 )
-"""Keys of `train` that change no result (but by rounding), or name several trainings."""
+"""Keys of `train` that change no result but by rounding."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Job:
         data: the prepared source, all splits.
         folder: where an interrupted training leaves its state.
         init: whose encoder weights start the model.
+        watch: is told seed, epochs done and validation figure; what it raises ends the training. It stays
+            in this process.
     """
 
     experiment: str
@@ -42,12 +45,13 @@ class Job:
     data: SourceData
     folder: Path
     init: Checkpoint | None = None
+    watch: Callable[[int, int, float], None] | None = None
 
 
 def fingerprint(job: Job) -> str:
     """Digest configuration, data and starting weights: equal fingerprints train the same model."""
     config = job.config.model_dump()
-    for key in SILENT:
+    for key in (*WITHOUT_EFFECT, "seeds"):  # seeds name several trainings
         config["train"].pop(key)
     cache = config.pop("cache")
     config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does

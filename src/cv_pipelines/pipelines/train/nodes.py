@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cv_pipelines.training.checkpoints import Checkpoint
+    from cv_pipelines.training.fit import Job
 
 
 def train_model(
@@ -36,16 +37,30 @@ def train_model(
     Returns:
         A checkpoint a seed, and the history.
     """
+    from cv_pipelines.training.launch import launch
+
+    del verdict
+    job = job_of(name, experiment, folder, cache, init, tables)
+    return launch(job)
+
+
+def job_of(
+    name: str,
+    experiment: dict[str, Any],
+    folder: Path,
+    cache: Path,
+    init: dict[int, Checkpoint] | None,
+    tables: dict[str, Any],
+) -> Job:
+    """Gather what a training needs; the arguments are those of `train_model`."""
     from cv_pipelines.config import ExperimentConfig, SourceConfig, parse
     from cv_pipelines.data.parallel import running_on
     from cv_pipelines.training.fit import with_cache
     from cv_pipelines.training.job import Job
-    from cv_pipelines.training.launch import launch
 
-    del verdict
     start = next(iter(init.values())) if init else None
     config, data = parse(name, ExperimentConfig, experiment), source_data(**tables)
     if config.cache:
         with running_on(parse("source", SourceConfig, tables["source"]).engine):
             data = with_cache(config, data, cache)
-    return launch(Job(name, config, data, folder, start))
+    return Job(name, config, data, folder, start)

@@ -1,0 +1,1 @@
+"""Tune: a search over the parameters of an experiment."""

@@ -1,0 +1,1 @@
+"""Searching for good parameters of an experiment: the only part that knows Optuna."""
