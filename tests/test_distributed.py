@@ -229,7 +229,7 @@ def project(tmp_path_factory):
     parameters = folder / "conf/smoke/parameters.yml"
     values = yaml.safe_load(parameters.read_text())
     values["classification_digits"]["train"] = {
-        "epochs": 12,
+        "epochs": 6,
         "devices": 2,
         "device": "cpu",
         "validate_every": 1,

@@ -32,8 +32,8 @@ from cv_pipelines.training.placement import Layout, check_devices, check_layout,
 
 logger = logging.getLogger(__name__)
 
-PARENT = "CV_PIPELINES_PARENT"
-"""Environment variable with the process that ranks of this machine are not to outlive."""
+LAUNCHED = "CV_PIPELINES_LAUNCHED"
+"""Environment variable that tells ranks that their input ends with the process that launched them."""
 GRACE = 60.0
 """Seconds for torchrun to end its ranks (it gives them 30) before it is killed."""
 
@@ -104,7 +104,7 @@ def run_ranks(experiment: str, train: Train, folder: Path, layout: Layout, host:
     logger.info("%s: %d nodes × %d devices", experiment, layout.nodes, layout.devices)
     # torchrun's own variables are in the layout; left there they would count twice.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PET_")}
-    status = _run(command, environment | {PARENT: str(os.getpid())})
+    status = _run(command, environment | {LAUNCHED: "1"})
     raise_error(folder)
     if status:
         raise LaunchError(
@@ -194,17 +194,18 @@ def _below(kind: type[CvPipelinesError]) -> list[type[CvPipelinesError]]:
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
     """Run a command to its end; whatever ends the wait (Ctrl-C, SIGTERM) ends the command too."""
-    # A session of its own: Ctrl-C comes to this process alone, which then ends the ranks in order.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    try:
-        return process.wait()
-    except BaseException:
-        process.terminate()
+    # A session of its own: Ctrl-C comes to this process alone, which then ends the ranks in order. However
+    # this process ends, the pipe does, too, which torchrun hands down to the ranks as their input.
+    with subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.PIPE) as process:
         try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        raise
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,8 @@ def main(work: Path) -> None:
     """
     if (work / "error.json").exists():
         return  # that error would come again: ending well keeps torchrun from starting the ranks anew
-    threading.Thread(target=_end_with, args=(os.getppid(), _launcher()), daemon=True).start()
+    if "CV_PIPELINES_LAUNCHED" in os.environ:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     number = int(os.environ["RANK"])
     logging.basicConfig(
         level=logging.INFO if number == 0 else logging.ERROR, format=f"rank {number}: %(message)s"
@@ -72,27 +72,14 @@ def write_json(path: Path, content: object) -> None:
     fresh.replace(path)
 
 
-def _launcher() -> int | None:
-    """Return the process that the ranks of this machine work for, where there is one."""
-    given = os.environ.get("CV_PIPELINES_PARENT")
-    return int(given) if given else None
+def _end_with_input() -> None:
+    """End this process once what launched it is gone, and with it the other end of the pipe.
 
-
-def _end_with(torchrun: int, launcher: int | None) -> None:
-    """End this process once torchrun or what started it is gone: nobody would take what it makes."""
-    while os.getppid() == torchrun and (launcher is None or _alive(launcher)):
-        time.sleep(1)
+    Nobody would take what it makes; and the next start of the same command is to find its folder for itself.
+    """
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 if __name__ == "__main__":
