@@ -18,7 +18,7 @@ run: setup
 	$(BIN)/kedro run
 
 test: setup lint
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu and not network"
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks

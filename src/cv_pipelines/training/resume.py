@@ -95,7 +95,11 @@ class KeepState(Checkpoint):
         done = batch_idx + 1
         usable = done < trainer.num_training_batches and done % trainer.accumulate_grad_batches == 0
         # What is still being written is new enough; another copy would only wait. Clocks differ: one decides.
-        if usable and self.every is not None and first(lambda: self._due(trainer, done)):
+        if (
+            usable
+            and self.every is not None
+            and first(lambda: not self.writer.busy and self._due(trainer, done))
+        ):
             self._save(trainer, done)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -111,7 +115,7 @@ class KeepState(Checkpoint):
         self.saved = time.monotonic()
 
     def _due(self, trainer: L.Trainer, done: int) -> bool:
-        if self.every is None or self.writer.busy:
+        if self.every is None:
             return False
         if isinstance(self.every, str):
             return time.monotonic() - self.saved >= float(self.every.removesuffix("s"))
