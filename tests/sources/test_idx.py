@@ -104,6 +104,13 @@ def test_dimensions_whose_product_is_beyond_64_bits_or_the_memory_are_refused(ro
         idx.read(root)
 
 
+@pytest.mark.parametrize("shape", [(0, 28, 28), (0, 2**32 - 1, 2**31), (60, 0, 28)])
+def test_a_dimension_of_nothing_is_refused(root, shape):
+    rewrite(root / IMAGES, lambda d: struct.pack(">4I", 2051, *shape))
+    with pytest.raises(SourceError, match="expected no dimension of 0"):
+        idx.read(root)
+
+
 def test_what_a_small_file_unpacks_to_does_not_fill_the_memory(root):
     with gzip.open(root / IMAGES, "wb", compresslevel=1) as file:
         file.write(struct.pack(">4I", 2051, 60, 28, 28))

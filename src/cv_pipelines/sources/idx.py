@@ -144,6 +144,8 @@ def _read_array(path: Path, ndim: int) -> np.ndarray:
             if magic != 0x800 + ndim:
                 expected = f"{0x800 + ndim} (bytes, {ndim} dimensions)"
                 raise SourceError(f"{path}: magic number {magic}; expected {expected}")
+            if 0 in shape:
+                raise SourceError(f"{path}: shape {tuple(shape)}; expected no dimension of 0")
             count = math.prod(shape)
             data = bytearray()
             while len(data) <= count and (block := file.read(CHUNK)):  # however much it would unpack to
