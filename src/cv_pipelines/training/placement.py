@@ -121,6 +121,16 @@ def check_devices(train: Train, layout: Layout) -> None:
         )
 
 
+class Sharded(ModelParallelStrategy):
+    """Lightning's strategy for FSDP2, which forgets that a state may hold more than weights."""
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a state that this project wrote."""
+        del weights_only
+        state: dict[str, Any] = super().load_checkpoint(checkpoint_path, weights_only=False)
+        return state
+
+
 def trainer_options(config: ExperimentConfig) -> dict[str, Any]:
     """Return the arguments of Lightning's trainer that say who trains; those of a rank among several."""
     ranks = world()
@@ -130,7 +140,7 @@ def trainer_options(config: ExperimentConfig) -> dict[str, Any]:
     # Of GANs and of two phases, some weights have no gradient in some passes.
     unused = config.task == "gan" or config.train.head_first is not None
     strategy: Any = (
-        ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False)
+        Sharded(ranks, 1, save_distributed_checkpoint=False)
         if config.train.strategy == "fsdp"
         else DDPStrategy(find_unused_parameters=unused)
     )
