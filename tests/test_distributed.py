@@ -129,8 +129,9 @@ def test_the_manifest_starts_one_run_and_joins_it():
 
 
 def test_ranks_by_hand_are_understood_by_torchrun():
-    words = shlex.split(block("bash", "torchrun --standalone"))
-    found = get_args_parser().parse_args(words[1:])
+    words = shlex.split(block("bash", "torchrun --standalone"), comments=True)
+    assert words[:2] == ["export", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"]
+    found = get_args_parser().parse_args(words[words.index("torchrun") + 1 :])
     assert (found.module, found.training_script) == (True, "cv_pipelines.training.worker")
     assert found.training_script_args == [f"data/06_models/{EXPERIMENT}/work"]
 

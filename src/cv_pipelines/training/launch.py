@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 LAUNCHED = "CV_PIPELINES_LAUNCHED"
 """Environment variable that tells ranks that their input ends with the process that launched them."""
+SETTINGS = {LAUNCHED: "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""What ranks find in their environment. Without the second, ranks that were started again may be told the
+addresses of those before them (pytorch/pytorch issue 135712)."""
+
 GRACE = 60.0
 """Seconds for torchrun to end its ranks (it gives them 30) before it is killed."""
 
@@ -104,7 +108,7 @@ def run_ranks(experiment: str, train: Train, folder: Path, layout: Layout, host:
     logger.info("%s: %d nodes × %d devices", experiment, layout.nodes, layout.devices)
     # torchrun's own variables are in the layout; left there they would count twice.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PET_")}
-    status = _run(command, environment | {LAUNCHED: "1"})
+    status = _run(command, environment | SETTINGS)
     raise_error(folder)
     if status:
         raise LaunchError(
