@@ -80,15 +80,13 @@ def resize(value: Any, size: Sequence[int]) -> Any:
         value: (C, H, W) if it is an image.
         size: height and width of the result, in pixels.
     """
-    if isinstance(value, tv_tensors.TVTensor) or not _channels_together(value):
+    if isinstance(value, tv_tensors.TVTensor) or value.dtype != torch.uint8:
         return F.resize(value, list(size), antialias=True)
-    batch = value.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+    pixels = value.permute(1, 2, 0)
+    if pixels.stride(2) != 1:
+        pixels = pixels.contiguous()
+    batch = pixels[None].permute(0, 3, 1, 2)
     return torch.nn.functional.interpolate(batch, tuple(size), mode="bilinear", antialias=True)[0]
-
-
-def _channels_together(image: torch.Tensor) -> bool:
-    """Whether bytes lie pixel after pixel; in an image one pixel wide or high strides do not tell."""
-    return image.dtype == torch.uint8 and image.stride(0) == 1 and min(image.shape[-2:]) > 1
 
 
 def mirror(*, p: Probability = 0.5) -> Augment:
