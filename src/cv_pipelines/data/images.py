@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
@@ -60,24 +61,34 @@ def read_mask(path: Path, categories: Categories) -> np.ndarray:
         raise BadSampleError("unknown mask value", "a colour image; expected class indices")
     else:
         codes = raw
-    table = _mask_table(tuple(categories.mask_lookup.items()))
-    classes = table[codes]
-    if (classes < 0).any():
-        unknown = np.unique(codes[classes < 0])[:5].tolist()
+    known, values = _mask_table(tuple(categories.mask_lookup.items()))
+    slots = codes % np.uint32(len(known))
+    missing = known[slots] != codes
+    if missing.any():
+        unknown = np.unique(codes[missing])[:5].tolist()
         shown = [f"{v >> 16},{v >> 8 & 255},{v & 255}" if colored else str(v) for v in unknown]
-        known = len(categories.mask_lookup)
-        raise BadSampleError("unknown mask value", f"{' | '.join(shown)} not among {known} known values")
-    return classes.astype(np.uint8)
+        among = f"not among {len(categories.mask_lookup)} known values"
+        raise BadSampleError("unknown mask value", f"{' | '.join(shown)} {among}")
+    return values[slots]
 
 
 @lru_cache(maxsize=4)
-def _mask_table(lookup: tuple[tuple[str, int], ...]) -> np.ndarray:
-    """Tabulate a lookup by pixel code: (256,) or, for colours, (2^24,) int16, -1 where unknown."""
-    codes = {_code(key): value for key, value in lookup}
-    table = np.full(1 << 24 if max(codes, default=0) > 255 else 256, -1, dtype=np.int16)
-    for code, value in codes.items():
-        table[code] = value
-    return table
+def _mask_table(lookup: tuple[tuple[str, int], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Tabulate a lookup by pixel code modulo the smallest size that keeps all its codes apart.
+
+    A table by the code itself would take 32 MB for colours.
+
+    Returns:
+        The code that each slot stands for, uint32 (2^32 − 1, which no pixel has, where for none), and its
+        class, uint8.
+    """
+    codes = np.array([_code(key) for key, _ in lookup], dtype=np.uint32)
+    distinct = len(np.unique(codes))
+    size = next(size for size in count(max(distinct, 1)) if len(np.unique(codes % size)) == distinct)
+    known, values = np.full(size, np.iinfo(np.uint32).max, dtype=np.uint32), np.zeros(size, dtype=np.uint8)
+    known[codes % size] = codes
+    values[codes % size] = [value for _, value in lookup]
+    return known, values
 
 
 def _code(key: str) -> int:
