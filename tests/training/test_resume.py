@@ -30,14 +30,19 @@ CASES = {
 }
 
 
+def with_options(config, options=None):
+    """The experiment, its model with some more options."""
+    model = config.model.model_copy(update=options or {})
+    return config.model_copy(update={"model": model})
+
+
 @pytest.mark.parametrize("case", ["dropout and augmentation", "loader workers", "masks"])
 def test_the_weights_agree_to_the_last_bit(
     case, sources, experiment, interrupted, identical, tmp_path, caplog
 ):
     task, train, *options = CASES[case]
     config = experiment(task, train={"epochs": 4, "batch_size": 4, **train})
-    model = config.model.model_copy(update=options[0] if options else {})
-    config = config.model_copy(update={"model": model})
+    config = with_options(config, *options)
     whole, history = fit(Job("toy", config, sources[task], tmp_path / "whole"))
     job = Job("toy", config, sources[task], tmp_path / "cut")
     interrupted(job, epoch=2)
@@ -68,10 +73,11 @@ QUICK = ("moving average", "early stopping", "signals", "two optimisers")
 def test_a_training_cut_off_after_every_step_ends_as_an_undisturbed_one(
     case, sources, experiment, stepwise, identical, same, tmp_path
 ):
-    task, train = STEPWISE[case]
+    task, train, *options = STEPWISE[case]
     mixed = {"augment": [{"name": "small_image"}, {"name": "mixup"}]}
     sections = mixed if case in ("moving average", "loader workers") else {}
     config = experiment(task, train={"epochs": 3, "checkpoint_every": 1, **train}, **sections)
+    config = with_options(config, *options)
     whole, history = fit_seed(Job("toy", config, sources[task], tmp_path / "whole"), 0)
     # Processes are costly to start: with workers, fewer cuts.
     (resumed, rows), starts = stepwise(

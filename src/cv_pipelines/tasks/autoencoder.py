@@ -60,7 +60,7 @@ class Autoencoder(Task):
         del batch_index
         x = self.inputs(batch)
         loss = F.mse_loss(self.model(self.disturb(x)), x)
-        self.log("train_loss", loss, on_epoch=True, on_step=False)
+        self.note("train_loss", loss)
         return loss
 
     def predict_rows(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from cv_pipelines.config import Evaluate, ExperimentConfig
 from cv_pipelines.data.datasets import SourceData, Target
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
 from cv_pipelines.data.ranks import RankBatches, brought, first, total
+from cv_pipelines.tasks.figures import EpochFigures
 from cv_pipelines.tasks.optimizers import make_optimizer, make_scheduler, phase_steps
 
 
@@ -54,6 +55,7 @@ class Task(L.LightningModule):
         monitor: the validation figure that chooses the best epoch.
         higher_is_better: the direction of `monitor`.
         validates: whether a validation figure may choose the epoch.
+        figures: of the training epoch under way.
         no_ensemble: why predictions of several models cannot be made into one; empty where `fuse` can.
     """
 
@@ -69,7 +71,8 @@ class Task(L.LightningModule):
         self.context = context
         self.normalize = Normalize(context.preprocessing)
         self.rows: list[dict[str, Any]] = []
-        self.share: tuple[float, int] | None = None
+        self.figures = EpochFigures()
+        self.weight, self.samples = 1.0, 0
         self._eval_data = context.data.only("val")
 
     @classmethod
@@ -144,11 +147,14 @@ class Task(L.LightningModule):
         return [str(ids.iat[int(i)]) for i in batch["index"]]
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Note which share of the whole batch this rank holds, where there are several, and its size."""
+        """Note the size of the whole batch and, where there are several ranks, what this one holds of it."""
         batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
         if isinstance(batches, RankBatches):
             mass = self.mass(batch)
-            self.share = (mass * batches.ranks / max(total(mass), 1e-12), batches.size(batch_index))
+            self.weight = mass * batches.ranks / max(total(mass), 1e-12)
+            self.samples = batches.size(batch_index)
+        else:
+            self.samples = len(batch["index"])
 
     def mass(self, batch: Any) -> float:
         """Return what the loss of a batch is a mean over: its samples."""
@@ -156,15 +162,11 @@ class Task(L.LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Weigh a rank's loss by what it holds: gradients are averaged as if all held the same."""
-        super().backward(loss if self.share is None else loss * self.share[0], *args, **kwargs)
+        super().backward(loss if self.weight == 1.0 else loss * self.weight, *args, **kwargs)
 
-    def log(self, name: str, value: Any, **options: Any) -> None:  # type: ignore[override]
-        """Log a figure; while several ranks train, the one of the whole batch."""
-        if self.share is not None and self.trainer.training:
-            weight, size = self.share
-            value = value if options.get("reduce_fx") == "sum" else value * weight
-            options |= {"batch_size": size, "sync_dist": True}
-        super().log(name, value, **options)
+    def note(self, name: str, value: Tensor) -> None:
+        """Note a figure of a training step, the mean over its batch; an epoch's is that over all samples."""
+        self.figures.add(name, value if self.weight == 1.0 else value * self.weight, self.samples)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Collect prediction rows; they are scored when the epoch ends."""

@@ -58,7 +58,7 @@ class Classification(Task):
             loss = (weight * first + (1 - weight) * other).mean()
         else:
             loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
-        self.log("train_loss", loss, on_epoch=True, on_step=False)
+        self.note("train_loss", loss)
         return loss
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:

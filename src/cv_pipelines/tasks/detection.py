@@ -64,12 +64,10 @@ class Detection(Task):
         del batch_index
         losses = self.model([self.normalize(image) for image in batch["image"]], batch["targets"])
         loss = torch.stack(list(losses.values())).sum()
-        size = len(batch["image"])
         for name, value in losses.items():
-            self.log(f"train_{name}", value, on_epoch=True, on_step=False, batch_size=size)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=size)
-        dropped = float(batch["dropped"])
-        self.log("train_boxes_dropped", dropped, on_epoch=True, on_step=False, reduce_fx="sum")
+            self.note(f"train_{name}", value)
+        self.note("train_loss", loss)
+        self.figures.add("train_boxes_dropped", torch.tensor(float(batch["dropped"])), None)
         return loss
 
     def outputs(self, batch: dict[str, Any]) -> Iterable[Detections]:

@@ -78,8 +78,8 @@ class Gan(Task):
         generator_step.step()
         for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
             scheduler.step()
-        logged = {"train_loss_generator": loss_g, "train_loss_discriminator": loss_d}
-        self.log_dict(logged, on_epoch=True, on_step=False, batch_size=len(real))
+        self.note("train_loss_generator", loss_g)
+        self.note("train_loss_discriminator", loss_d)
         return (loss_d + loss_g).detach()
 
     def noise(self, count: int) -> Tensor:

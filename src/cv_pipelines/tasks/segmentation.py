@@ -70,7 +70,7 @@ class Segmentation(Task):
         loss = F.cross_entropy(logits, mask, self.class_weights, ignore_index=IGNORE_INDEX)  # type: ignore[arg-type]
         if self.overlap is not None:
             loss = loss + self.overlap_weight * self.overlap(logits, mask)
-        self.log("train_loss", loss, on_epoch=True, on_step=False)
+        self.note("train_loss", loss)
         return loss
 
     def mass(self, batch: dict[str, Tensor]) -> float:

@@ -15,6 +15,7 @@ import torch
 from cv_pipelines.data.datasets import sample_seed
 from cv_pipelines.data.ranks import any_rank, gathered, rank, world
 from cv_pipelines.errors import CvPipelinesError
+from cv_pipelines.tasks.base import Task
 from cv_pipelines.training.state import snapshot, write_whole
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class NotFiniteError(CvPipelinesError):
 
 
 class History(L.Callback):
-    """Keeps every logged figure of every epoch; its rows survive an interruption within the checkpoint.
+    """Keeps every figure of every epoch; its rows survive an interruption within the checkpoint.
 
     Args:
         seed: of the training.
@@ -49,31 +50,27 @@ class History(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record validation figures (the task logs them when its epoch ends, which is after ours would)."""
         del pl_module
-        self._record(trainer, "val_")
+        # A validation figure may be undefined (no large objects, say); that is no point of a curve.
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._add(trainer, {k: v for k, v in figures.items() if k.startswith("val_") and not math.isnan(v)})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record training figures and the learning rate."""
-        del pl_module
-        self._record(trainer, "train_")
+        assert isinstance(pl_module, Task)
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
-        self._add([self._row(trainer, "lr", float(rate))])
+        self._add(trainer, pl_module.figures.close() | {"lr": float(rate)})
 
-    def _add(self, rows: list[dict[str, Any]]) -> None:
+    def latest(self, epoch: int) -> dict[str, float]:
+        """Return the figures of an epoch."""
+        return {row["name"]: row["value"] for row in self.rows if row["epoch"] == epoch}
+
+    def _add(self, trainer: L.Trainer, figures: dict[str, float]) -> None:
+        place = {"seed": self.seed, "epoch": trainer.current_epoch}
+        rows = [{**place, "name": name, "value": value} for name, value in figures.items()]
         self.rows += rows
         if self.live is not None:
             with self.live.open("a", encoding="utf8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
-
-    def _record(self, trainer: L.Trainer, prefix: str) -> None:
-        rows = []
-        for name, value in trainer.callback_metrics.items():
-            # A validation figure may be undefined (no large objects, say); that is no point of a curve.
-            if name.startswith(prefix) and not (prefix == "val_" and math.isnan(float(value))):
-                rows.append(self._row(trainer, name, float(value)))
-        self._add(rows)
-
-    def _row(self, trainer: L.Trainer, name: str, value: float) -> dict[str, Any]:
-        return {"seed": self.seed, "epoch": trainer.current_epoch, "name": name, "value": value}
 
 
 class Watch(L.Callback):
@@ -108,11 +105,18 @@ class StepSeed(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed torch on every device."""
-        del pl_module, batch
+        """Seed torch on the processor and on the device that is trained on."""
+        del batch
         # Negative, so that no step shares its draws with a sample of the epoch; -1 is the sampler's.
         seed = sample_seed(self.seed, trainer.current_epoch, -2 - batch_idx)
-        torch.manual_seed(sample_seed(seed, rank(), 0) if rank() else seed)
+        seed = sample_seed(seed, rank(), 0) if rank() else seed
+        # torch.manual_seed notes down a call for each kind of device that is not in use, with a stack trace:
+        # milliseconds a step, and memory that grows with each.
+        torch.default_generator.manual_seed(seed)
+        if pl_module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif pl_module.device.type == "mps":
+            torch.mps.manual_seed(seed)
 
 
 class FiniteGuard(L.Callback):
@@ -197,11 +201,18 @@ class ValidateLast(L.Callback):
 
 
 class EpochLog(L.Callback):
-    """Says in about ten lines a training how it goes."""
+    """Says in about ten lines a training how it goes.
 
-    def __init__(self, title: str, monitor: str) -> None:
+    Args:
+        title: what it is about.
+        monitor: the validation figure to name.
+        history: comes before this callback, and has the figures.
+    """
+
+    def __init__(self, title: str, monitor: str, history: History) -> None:
         self.title = title
         self.monitor = monitor
+        self.history = history
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the monitored figure and the loss now and then, and at the end."""
@@ -209,10 +220,7 @@ class EpochLog(L.Callback):
         epoch, total = trainer.current_epoch + 1, int(trainer.max_epochs or 1)
         if epoch % max(total // 10, 1) and epoch != total:
             return
-        shown = {
-            k: v
-            for k, v in trainer.callback_metrics.items()
-            if k.startswith("train_loss") or k == self.monitor
-        }
-        figures = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(shown.items()))
-        logger.info("%s: epoch %d of %d: %s", self.title, epoch, total, figures)
+        figures = self.history.latest(trainer.current_epoch).items()
+        shown = sorted((k, v) for k, v in figures if k.startswith("train_loss") or k == self.monitor)
+        text = ", ".join(f"{name} {value:.4f}" for name, value in shown)
+        logger.info("%s: epoch %d of %d: %s", self.title, epoch, total, text)

@@ -182,7 +182,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
         StepSeed(history.seed),
         FiniteGuard(folder),
         ValidateLast(),
-        EpochLog(f"{job.experiment} seed {history.seed}", task.monitor),
+        EpochLog(f"{job.experiment} seed {history.seed}", task.monitor, history),
     ]
     if job.watch is not None:
         callbacks.append(Watch(history.seed, job.watch))

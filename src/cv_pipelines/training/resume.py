@@ -14,6 +14,8 @@ from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.callbacks import Checkpoint
 
 from cv_pipelines.data.ranks import first, gathered, rank, world
+from cv_pipelines.tasks.base import Task
+from cv_pipelines.tasks.figures import Sum
 from cv_pipelines.training.state import StateWriter
 
 logger = logging.getLogger(__name__)
@@ -76,7 +78,6 @@ class KeepState(Checkpoint):
         self.start = start
         self.began = self.saved = time.monotonic()
         self.batches = 0
-        self._means: dict[str, Any] = {}
         self._random: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -91,7 +92,6 @@ class KeepState(Checkpoint):
     ) -> None:
         """Save if it is time."""
         del pl_module, outputs, batch
-        self._take_up_means(trainer)
         done = batch_idx + 1
         usable = done < trainer.num_training_batches and done % trainer.accumulate_grad_batches == 0
         # What is still being written is new enough; another copy would only wait. Clocks differ: one decides.
@@ -126,8 +126,8 @@ class KeepState(Checkpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning leaves out: position, random states, the sums behind the epoch's means."""
-        del pl_module
+        """Add what Lightning leaves out: position, random states, the sums behind the epoch's figures."""
+        assert isinstance(pl_module, Task)
         checkpoint["position"] = asdict(
             Position(
                 trainer.current_epoch + (self.batches == 0),
@@ -137,60 +137,28 @@ class KeepState(Checkpoint):
             )
         )
         checkpoint["random"] = _collect_rng_states()
-        sums = gathered(self._sums(trainer) if self.batches else {})
-        checkpoint["means"], checkpoint["means_of_others"] = sums[0], sums[1:]
+        checkpoint["figures"] = gathered(pl_module.figures.kept() if self.batches else {})
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take it up; a training that was stopped early stays stopped."""
-        del pl_module
-        kept = [checkpoint["means"], *checkpoint.get("means_of_others", [])]
-        if len(kept) == world():
-            self._means = dict(kept[rank()])
-        elif rank() == 0:
-            self._means = _together(kept, world())
+        assert isinstance(pl_module, Task)
+        kept = checkpoint["figures"]
+        same = len(kept) == world()
+        pl_module.figures.sums = dict(kept[rank()]) if same else _shared_out(kept, rank(), world())
         self._random = checkpoint["random"]
         trainer.should_stop = checkpoint["position"]["stopped"]
 
-    def _sums(self, trainer: L.Trainer) -> dict[str, Any]:
-        live = trainer.fit_loop.epoch_loop._results
-        sums = {
-            key: (metric.value.cpu(), counted(metric)) for key, metric in live.items() if not metric.has_reset
-        }
-        return self._means | sums
 
-    def _take_up_means(self, trainer: L.Trainer) -> None:
-        """Add the sums of the batches before the interruption to those of the first one after it.
-
-        The order of summation is that of an undisturbed run: all before, then this one's.
-        """
-        live = trainer.fit_loop.epoch_loop._results
-        for key in [key for key in self._means if key in live and not live[key].has_reset]:
-            total, count = self._means.pop(key)
-            live[key].value = total.to(live[key].value.device) + live[key].value
-            if count is not None:
-                here = live[key].cumulated_batch_size
-                live[key].cumulated_batch_size = count.to(here.device) + here
-
-
-def counted(metric: Any) -> torch.Tensor | None:
-    """Return how many samples are behind a mean so far; None for what is no mean."""
-    count = getattr(metric, "cumulated_batch_size", None)
-    return None if count is None else count.cpu()
-
-
-def _together(sums: list[dict[str, Any]], ranks: int) -> dict[str, Any]:
-    """Turn the sums of other ranks than there are now into those of the first one.
+def _shared_out(sums: list[dict[str, Sum]], number: int, ranks: int) -> dict[str, Sum]:
+    """Give the first rank the sums of those that were others than there are now, and the rest nothing.
 
     A mean is one over ranks in the end, so that what stands for all counts as often as there are ranks.
     """
-    found: dict[str, Any] = {}
-    for key, (value, count) in sums[0].items():
-        whole = sum((other[key][0] for other in sums[1:]), value)
-        if count is None:
-            found[key] = (whole, None)
-        else:
-            counted_before = sum((other[key][1] for other in sums[1:]), count)
-            found[key] = (whole * ranks / len(sums), counted_before * ranks // len(sums))
+    found: dict[str, Sum] = {}
+    for name, (value, count) in sums[0].items():
+        whole = sum((other[name][0] for other in sums[1:]), value)
+        whole = whole if count is None else whole * ranks / len(sums)
+        found[name] = (torch.zeros_like(whole) if number else whole, count)
     return found
