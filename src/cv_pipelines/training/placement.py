@@ -122,13 +122,18 @@ def check_devices(train: Train, layout: Layout) -> None:
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for FSDP2, which forgets that a state may hold more than weights."""
+    """Lightning's strategy for FSDP2, and what that forgets: a state is more than weights, and written late."""
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a state that this project wrote."""
         del weights_only
         state: dict[str, Any] = super().load_checkpoint(checkpoint_path, weights_only=False)
         return state
+
+    def teardown(self) -> None:
+        """End the training; the last state is on the disk then."""
+        super().teardown()
+        self.checkpoint_io.teardown()
 
 
 def trainer_options(config: ExperimentConfig) -> dict[str, Any]:
