@@ -58,7 +58,6 @@ class ExperimentHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Remember where the project lies and what it is configured with."""
         self.project = Path(context.project_path)
-        self.params: dict[str, Any] = context.params
         self.tracking = context.config_loader["mlflow"]
         places = context.config_loader["globals"]
         self.reporting = self.project / places["data"] / "08_reporting"
@@ -73,6 +72,8 @@ class ExperimentHooks:
         Raises:
             click.ClickException: a parameters file is wrong; all defects are listed.
         """
+        # The context has them too, but looks through all pipelines there are when it is asked.
+        self.params: dict[str, Any] = catalog["parameters"].load()
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         try:
             self.check(namespaces)

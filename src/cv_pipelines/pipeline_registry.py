@@ -9,6 +9,8 @@ and lets them predict together; a study's searches the parameters of an experime
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from kedro.pipeline import Pipeline
@@ -39,6 +41,12 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
+def united(pipelines: Iterable[Pipeline]) -> Pipeline:
+    """Put pipelines together, each node once; adding them one by one takes a second with all experiments."""
+    return Pipeline({node for pipeline in pipelines for node in pipeline.nodes})
+
+
+@cache
 def data_pipeline(source: str) -> Pipeline:
     """Raw files of a source to its manifest, statistics and data report."""
     return ingest.create_pipeline(source) + prepare.create_pipeline(source)
@@ -47,25 +55,27 @@ def data_pipeline(source: str) -> Pipeline:
 def model_pipeline(experiment: Experiment) -> Pipeline:
     """Manifest to checkpoint, predictions, scores and report."""
     name, source = experiment.name, experiment.source
-    return (
-        train.create_pipeline(name, source, experiment.init_from)
-        + evaluate.create_pipeline(name, source, experiment.task, experiment.embedder)
-        + report.create_pipeline(name, source)
+    return united(
+        [
+            train.create_pipeline(name, source, experiment.init_from),
+            evaluate.create_pipeline(name, source, experiment.task, experiment.embedder),
+            report.create_pipeline(name, source),
+        ]
     )
 
 
 def experiment_pipeline(experiment: Experiment, experiments: dict[str, Experiment]) -> Pipeline:
     """Everything one experiment needs, from raw files to its report."""
-    whole = data_pipeline(experiment.source) + model_pipeline(experiment)
-    return sum((experiment_pipeline(experiments[n], experiments) for n in experiment.needs), whole)
+    needed = (experiment_pipeline(experiments[name], experiments) for name in experiment.needs)
+    return united([data_pipeline(experiment.source), model_pipeline(experiment), *needed])
 
 
 def study_pipeline(study: Study, experiments: dict[str, Experiment]) -> Pipeline:
     """Everything a search needs, from raw files to its report; not the experiment's own training."""
     base = experiments[study.experiment]
-    whole = data_pipeline(base.source)
-    whole += tune.create_pipeline(study.name, base.name, base.source, base.init_from)
-    return whole + experiment_pipeline(experiments[base.init_from], experiments) if base.init_from else whole
+    search = tune.create_pipeline(study.name, base.name, base.source, base.init_from)
+    needed = [experiment_pipeline(experiments[base.init_from], experiments)] if base.init_from else []
+    return united([data_pipeline(base.source), search, *needed])
 
 
 def check_names(
@@ -105,23 +115,25 @@ def register_pipelines() -> dict[str, Pipeline]:
     tour = [name for name, experiment in experiments.items() if experiment.tour]
     tasks = sorted({experiments[name].task for name in tour})
     compared = {
-        group: sum((single[name] for name in names), compare.create_pipeline(group, names))
+        group: united([compare.create_pipeline(group, names), *(single[name] for name in names)])
         for group, names in groups_of(experiments).items()
     }
     joined = {
-        name: sum((single[member] for member in one.members), ensemble.create_pipeline(one))
+        name: united([ensemble.create_pipeline(one), *(single[member] for member in one.members)])
         for name, one in ensembles.items()
     }
     searches = {name: study_pipeline(study, experiments) for name, study in studies.items()}
-    groups = {
-        task: sum((single[name] for name in tour if experiments[name].task == task), Pipeline([]))
-        for task in tasks
-    }
+    groups = {task: united(single[name] for name in tour if experiments[name].task == task) for task in tasks}
     return {
-        "__default__": sum((single[name] for name in tour), Pipeline([])),
-        "everything": sum(
-            [*single.values(), *compared.values(), *joined.values(), *searches.values()],
-            sum(sources.values(), Pipeline([])),
+        "__default__": united(single[name] for name in tour),
+        "everything": united(
+            [
+                *sources.values(),
+                *single.values(),
+                *compared.values(),
+                *joined.values(),
+                *searches.values(),
+            ]
         ),
         **groups,
         **compared,

@@ -130,9 +130,10 @@ def test_a_run_of_data_alone_is_logged_and_not_tracked(tmp_path, caplog):
     nodes = [Node(lambda: 1, None, "a.x", name="first", namespace="a", tags=["ingest"])]
     pipeline = Pipeline([*nodes, Node(lambda x: x, "a.x", "a.y", name="second", namespace="a")])
     hooks = ExperimentHooks()
-    hooks.project, hooks.params = tmp_path, {}
+    hooks.project = tmp_path
+    catalog = DataCatalog({"parameters": MemoryDataset({})})
     with caplog.at_level(logging.INFO, "cv_pipelines.hooks"):
-        hooks.before_pipeline_run({"pipeline_names": ["data_a"]}, pipeline, DataCatalog())
+        hooks.before_pipeline_run({"pipeline_names": ["data_a"]}, pipeline, catalog)
         for node in pipeline.nodes:
             hooks.before_dataset_loaded(node)
             hooks.before_node_run(node)

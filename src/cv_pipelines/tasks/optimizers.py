@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-import torch
-from timm.optim.lion import Lion
-from timm.optim.muon import Muon
 from torch import nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import (
@@ -23,16 +21,17 @@ from torch.optim.lr_scheduler import (
 
 from cv_pipelines.config.train import Optimizer, Schedule, Train
 
-RULES: dict[str, type[TorchOptimizer]] = {
-    "adagrad": torch.optim.Adagrad,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "lion": Lion,
+RULES = {
+    "adagrad": "torch.optim:Adagrad",
+    "adam": "torch.optim:Adam",
+    "adamw": "torch.optim:AdamW",
+    "lion": "timm.optim.lion:Lion",
     # timm's, because PyTorch's own takes neither convolutions nor vectors
-    "muon": Muon,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
+    "muon": "timm.optim.muon:Muon",
+    "rmsprop": "torch.optim:RMSprop",
+    "sgd": "torch.optim:SGD",
 }
+"""Name to module and class; what is not asked for need not be imported."""
 
 
 def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]]:
@@ -110,8 +109,10 @@ def make_optimizer(model: nn.Module, config: Optimizer) -> TorchOptimizer:
     if config.name == "sgd":
         momentum = options.setdefault("momentum", 0.9)
         options.setdefault("nesterov", momentum > 0)
-    build: Any = RULES[config.name]
-    made: TorchOptimizer = build(parameter_groups(model, config), lr=config.lr, **options)
+    module, name = RULES[config.name].split(":")
+    made: TorchOptimizer = getattr(import_module(module), name)(
+        parameter_groups(model, config), lr=config.lr, **options
+    )
     return made
 
 

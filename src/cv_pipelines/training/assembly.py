@@ -13,7 +13,6 @@ from torch import nn
 
 from cv_pipelines.config.train import Train
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.models.recompute import recompute_blocks
 from cv_pipelines.training.averaging import Swa
 from cv_pipelines.training.callbacks import Lasso
 from cv_pipelines.training.phases import Phases, freeze
@@ -61,8 +60,11 @@ def prepare_model(model: nn.Module, train: Train) -> None:
     freeze(model, train.freeze)
     if train.channels_last:
         model.to(memory_format=torch.channels_last)
-    if train.gradient_checkpointing and not recompute_blocks(model):
-        raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} has no blocks for it")
+    if train.gradient_checkpointing:
+        from cv_pipelines.models.recompute import recompute_blocks  # it needs all models, timm's too
+
+        if not recompute_blocks(model):
+            raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} has no blocks for it")
     if train.compile:
         model.compile()  # in place: the names of the weights stay
 

@@ -122,7 +122,7 @@ def check_devices(train: Train, layout: Layout) -> None:
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for FSDP2, and what that forgets: a state is more than weights, and written late."""
+    """Lightning's strategy for FSDP2, with what that forgets: a state is more than weights, written late."""
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a state that this project wrote."""
