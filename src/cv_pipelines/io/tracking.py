@@ -260,6 +260,7 @@ class Tracker:
             "contract_key": contract_key,
             "fingerprint": str(metrics["fingerprint"]),
             "device": str(metrics["device"]),
+            "passed_over": str(sum(len(batches) for batches in metrics.get("passed_over", {}).values())),
         }
         with self.outbox.lock:
             for start in range(0, len(entries), BATCH):

@@ -93,6 +93,8 @@ class KeepState(Checkpoint):
         del pl_module, outputs, batch
         self._take_up_means(trainer)
         done = batch_idx + 1
+        if done == trainer.num_training_batches:
+            self._conclude_means(trainer)
         usable = done < trainer.num_training_batches and done % trainer.accumulate_grad_batches == 0
         # What is still being written is new enough; another copy would only wait. Clocks differ: one decides.
         if (
@@ -172,6 +174,17 @@ class KeepState(Checkpoint):
             if count is not None:
                 here = live[key].cumulated_batch_size
                 live[key].cumulated_batch_size = count.to(here.device) + here
+
+    def _conclude_means(self, trainer: L.Trainer) -> None:
+        """Enter the epoch's means where all its batches after the interruption were passed over."""
+        reduce = trainer.strategy.reduce
+        for key, (total, count) in self._means.items():
+            over_ranks = "sum" if count is None else "mean"
+            value = reduce(total.to(trainer.strategy.root_device), reduce_op=over_ranks)
+            if count is not None:
+                value = value / reduce(count.to(value.device), reduce_op=over_ranks)
+            trainer.callback_metrics[key.split(".", 1)[1]] = value
+        self._means = {}
 
 
 def counted(metric: Any) -> torch.Tensor | None:

@@ -55,6 +55,7 @@ def score(
         "fingerprint": meta.fingerprint,
         "seconds": round(sum(c.meta.seconds for c in checkpoints.values()), 2),
         "device": meta.device,
+        "passed_over": {str(seed): _batches(c) for seed, c in checkpoints.items() if c.meta.passed_over},
     }
     return metrics, clean(first.details), first.samples
 
@@ -69,6 +70,10 @@ def averages(scores: list[Scores], reduce: Any) -> dict[str, float | None]:
     names = scores[0].values
     finite = {n: [s.values[n] for s in scores if math.isfinite(s.values.get(n, math.nan))] for n in names}
     return {name: reduce(values) if values else None for name, values in finite.items()}
+
+
+def _batches(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    return [batch.model_dump(mode="json") for batch in checkpoint.meta.passed_over]
 
 
 def deviation(values: list[float]) -> float:
