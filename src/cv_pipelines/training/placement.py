@@ -127,13 +127,18 @@ def check_devices(train: Train, layout: Layout) -> None:
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for FSDP2, which forgets that a state may hold more than weights."""
+    """Lightning's strategy for FSDP2, which forgets that states hold more than weights, and their writer."""
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a state that this project wrote."""
         del weights_only
         state: dict[str, Any] = super().load_checkpoint(checkpoint_path, weights_only=False)
         return state
+
+    def teardown(self) -> None:
+        """End the writer, too: what it has yet to write is the last state."""
+        super().teardown()
+        self.checkpoint_io.teardown()
 
 
 def trainer_options(config: ExperimentConfig) -> dict[str, Any]:
