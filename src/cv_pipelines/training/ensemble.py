@@ -160,7 +160,7 @@ def check_data(config: EnsembleConfig, members: list[Member], data: SourceData) 
         ContractError: names the member, the field and both values.
     """
     now = _facts(data.categories)
-    scored = len(data.only(config.evaluate.split).samples)
+    scored = len(scored_part(members[0].evaluated_as(config), data).samples)
     for member in members:
         for seed, checkpoint in member.checkpoints.items():
             _check_alike(f"{member.name}, seed {seed}", "trained", _facts(checkpoint.meta.categories), now)
@@ -207,7 +207,7 @@ def score(
         scores alone; the details for figures; a row a sample.
     """
     merged = members[0].evaluated_as(config)
-    part, kind = data.only(config.evaluate.split), task_class(merged.task)
+    part, kind = scored_part(merged, data), task_class(merged.task)
     scores = kind.score(predictions, part, config.evaluate)
     alone = {
         member.name: {

@@ -14,6 +14,7 @@ from cv_pipelines.metrics import coco
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores
 from cv_pipelines.training.checkpoints import Checkpoint
+from cv_pipelines.training.predict import scored_part
 
 
 def score(
@@ -37,7 +38,7 @@ def score(
     Returns:
         `metrics.json`, the details for figures (of the first seed), and a row a sample (of the first seed).
     """
-    part = data.only(config.evaluate.split)
+    part = scored_part(config, data)
     kind = task_class(config.task)
     by_seed = {
         seed: kind.score(rows.drop(columns="seed").reset_index(drop=True), part, config.evaluate)
