@@ -22,7 +22,7 @@ from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores, Task
 from cv_pipelines.training.checkpoints import Checkpoint
 from cv_pipelines.training.predict import autocast, load_task, move, scored_part
-from cv_pipelines.training.score import averages, clean, contract, deviation
+from cv_pipelines.training.score import averages, clean, contract, deviation, passed_over
 
 VIEWS = ("flip", "scales", "fuse_iou")
 """What an ensemble's `evaluate` sets anew for all members, so theirs may differ."""
@@ -216,7 +216,8 @@ def score(
         }
         for member in members
     }
-    metas = [checkpoint.meta for member in members for checkpoint in member.checkpoints.values()]
+    models = {f"{member.name}/{seed}": c for member in members for seed, c in member.checkpoints.items()}
+    metas = [checkpoint.meta for checkpoint in models.values()]
     metrics = {
         "experiment": name,
         "task": merged.task,
@@ -230,6 +231,7 @@ def score(
         "fingerprint": fingerprint(config, members),
         "seconds": round(sum(meta.seconds for meta in metas), 2),
         "device": metas[0].device,
+        "passed_over": passed_over(models),
     }
     return metrics, clean(scores.details), scores.samples
 

@@ -56,7 +56,7 @@ def score(
         "fingerprint": meta.fingerprint,
         "seconds": round(sum(c.meta.seconds for c in checkpoints.values()), 2),
         "device": meta.device,
-        "passed_over": {str(seed): _batches(c) for seed, c in checkpoints.items() if c.meta.passed_over},
+        "passed_over": passed_over({str(seed): checkpoint for seed, checkpoint in checkpoints.items()}),
     }
     return metrics, clean(first.details), first.samples
 
@@ -73,8 +73,13 @@ def averages(scores: list[Scores], reduce: Any) -> dict[str, float | None]:
     return {name: reduce(values) if values else None for name, values in finite.items()}
 
 
-def _batches(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    return [batch.model_dump(mode="json") for batch in checkpoint.meta.passed_over]
+def passed_over(checkpoints: dict[str, Checkpoint]) -> dict[str, list[dict[str, Any]]]:
+    """Return, by name, the batches that trainings passed over; of those that passed over none, nothing."""
+    return {
+        name: [batch.model_dump(mode="json") for batch in checkpoint.meta.passed_over]
+        for name, checkpoint in checkpoints.items()
+        if checkpoint.meta.passed_over
+    }
 
 
 def deviation(values: list[float]) -> float:
