@@ -3,8 +3,9 @@
     python benchmarks/training_resume.py [--kills 60] [--seed 0]
 
 Each training runs in a process of its own, which is sent SIGKILL, SIGTERM or SIGINT; what is compared is the
-best and the last weights, the optimisers, the schedules, the progress counters, the best score and the
-history. A second table tells what keeping the state at every hundredth of an epoch costs.
+best and the last weights, the optimisers, the schedules, the progress counters, the best score, the history,
+and what MLflow holds: one run, FINISHED, and every point of every curve once. A second table tells what
+keeping the state at every hundredth of an epoch costs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import logging
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import sys
 import time
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -23,6 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from _harness import Row, report
@@ -30,6 +34,7 @@ from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
 from cv_pipelines.data.statistics import train_statistics
+from cv_pipelines.io.tracking import Tracker, TrackingConfig
 from cv_pipelines.training.fit import Job, fit_seed
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -108,22 +113,56 @@ def job(task: str, folder: Path, **train: Any) -> Job:
     return Job(task, ExperimentConfig.model_validate(config), data, folder)
 
 
+def tracker(folder: Path) -> Tracker:
+    """Open the MLflow database of a training, which lies in its folder."""
+    return Tracker(TrackingConfig(tracking_uri="sqlite:///mlflow.db", experiment="kills"), folder, pause=0.1)
+
+
 def train(task: str, folder: Path) -> None:
-    """Fit a case and leave what is to be compared; the body of a process."""
+    """Fit a case, tracked as in a `kedro run`, and leave what is to be compared; the body of a process."""
     logging.disable(logging.CRITICAL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a process that is killed has to say
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-    checkpoint, rows = fit_seed(job(task, folder), 0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    tracked, status, case = tracker(folder), "KILLED", job(task, folder)
+    try:
+        tracked.begin(task, [task], {task: folder})
+        tracked.start(task, case.config.model_dump())
+        fit_tracked(tracked, case)
+        status = "FINISHED"
+    finally:
+        tracked.end_all(status)
+
+
+def fit_tracked(tracked: Tracker, case: Job) -> None:
+    """Fit a case and enter its curves."""
+    folder = case.folder
+    checkpoint, rows = fit_seed(case, 0)
+    tracked.log_history(case.experiment, pd.DataFrame(rows))
     kept = {"states": checkpoint.states, "rows": rows, "best": (checkpoint.meta.epoch, checkpoint.meta.score)}
     torch.save(kept, folder / "result.pt")
 
 
 def started(task: str, folder: Path) -> ForkProcess:
-    """Start a training in a process of its own."""
+    """Start a training in a process of its own; its database is a copy, for making one takes long."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        shutil.copy(folder.parent.parent / "mlflow.db", folder)
     process = fork.Process(target=train, args=(task, folder))
     process.start()
     return process
+
+
+def curves(folder: Path) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
+    """Return the runs that MLflow holds of a training: status, and the points of each curve as they came."""
+    tracked = tracker(folder)
+    found = []
+    for run in tracked.client.search_runs([tracked.experiment_id]):
+        names = sorted(run.data.metrics)
+        histories = {name: tracked.client.get_metric_history(run.info.run_id, name) for name in names}
+        points = {name: sorted((m.step, m.value) for m in history) for name, history in histories.items()}
+        found.append((run.info.status, points))
+    return found
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -131,7 +170,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     state = torch.load(folder / "seed_0" / "last.ckpt", weights_only=False)
     # Of the best, the score is compared; the rest of its keeper is paths and the last figure seen.
     state["callbacks"] = {k: v for k, v in state["callbacks"].items() if "ModelCheckpoint" not in k}
-    return torch.load(folder / "result.pt", weights_only=False) | {key: state[key] for key in COMPARED}
+    left = torch.load(folder / "result.pt", weights_only=False) | {key: state[key] for key in COMPARED}
+    return left | {"mlflow": curves(folder)}
 
 
 def differences(one: Any, two: Any, where: str = "") -> list[str]:
@@ -152,6 +192,8 @@ def kill_case(task: str, kills: int, rng: random.Random, folder: Path) -> tuple[
     started(task, folder / "whole").join()
     length = time.monotonic() - began
     whole = outcome(folder / "whole")
+    statuses = [status for status, points in whole["mlflow"] if points]
+    assert statuses == ["FINISHED"], f"the undisturbed training is tracked as {statuses}"
     done, trainings, found, sent = 0, 0, [], dict.fromkeys(SIGNALS, 0)
     while done < kills:
         work = folder / f"cut_{trainings}"
@@ -202,6 +244,7 @@ def main() -> None:
     print(f"{'task':16}{'kills':>6}{'trainings':>11}  differences  signals")
     differing = 0
     with TemporaryDirectory() as place:
+        _ = tracker(Path(place)).experiment_id  # makes the database
         for task in CASES:
             done, trainings, found, sent = kill_case(task, given.kills // len(CASES), rng, Path(place) / task)
             differing += len(found)

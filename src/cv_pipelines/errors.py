@@ -32,6 +32,10 @@ class BadSampleError(CvPipelinesError):
         return type(self), (self.reason, self.detail)
 
 
+class SampleError(SourceError):
+    """A sample that could be read when its source was cannot be read any more; names it and its file."""
+
+
 class LeakageError(CvPipelinesError):
     """Two of our own splits share a group (subject, video, …) or the same content."""
 

@@ -3,17 +3,21 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 
 from cv_pipelines.io import outbox as module
 from cv_pipelines.io.outbox import Journal
 from cv_pipelines.io.tracking import Tracker, TrackingConfig
+from cv_pipelines.training.callbacks import History
+from cv_pipelines.training.fit import Job, fit
 
 PARAMETERS = {"task": "classification", "train": {"seeds": [0]}}
 
@@ -57,8 +61,8 @@ def runs(tracker):
     return tracker.client.search_runs([tracker.experiment_id], order_by=["attributes.start_time ASC"])
 
 
-def until(condition):
-    deadline = time.monotonic() + 30
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert condition()
@@ -173,6 +177,28 @@ def test_a_kill_between_sending_and_noting_changes_nothing(project):
     assert (run.info.status, curve(now, run)) == ("FINISHED", [(0, 1.0)])
 
 
+def test_a_kill_while_a_run_is_begun_leaves_no_run_too_many(project, monkeypatch):
+    first = tracker(project)
+    first.begin("a", ["a"], {"a": project / "work"})
+
+    deliver = first.outbox.deliver
+
+    def cut(insist=False):
+        deliver()  # the server knows of the run, and then the kill comes
+        raise InterruptedError
+
+    monkeypatch.setattr(first.outbox, "deliver", cut)
+    with pytest.raises(InterruptedError):
+        first.start("a", PARAMETERS)
+    second = tracker(project)
+    second.begin("a", ["a"], {"a": project / "work"})
+    second.start("a", PARAMETERS)
+    second.end_all("FINISHED")
+    (run,) = runs(second)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"task": "classification", "train.seeds": "[0]"}
+
+
 def test_a_torn_line_is_cut_off(tmp_path):
     journal = Journal(tmp_path / "x.jsonl")
     journal.add("metrics", [["loss", 1.0, 5, 0]])
@@ -192,3 +218,116 @@ def test_what_mlflow_refuses_is_told_and_does_not_block_the_rest(project, caplog
     now.end_all("FINISHED")
     assert "MLflow refuses an entry" in caplog.text
     assert curve(now, runs(now)[0]) == [(0, 1.0)]
+
+
+class Server:
+    """`mlflow server` on a port of its own, which can be killed and started again."""
+
+    def __init__(self, folder, log):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri, self.log, self.process = f"http://127.0.0.1:{self.port}", log, None
+        self.store = f"sqlite:///{folder}/mlflow.db"
+
+    def start(self):
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", self.store]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def kill(self):
+        """End it and its workers as the kernel would, in the middle of a request or not."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+    def answers(self):
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def server(project, tmp_path):
+    server = Server(project, tmp_path / "server.log")
+    yield server
+    if server.process and server.process.poll() is None:
+        server.kill()
+
+
+def paced(monkeypatch, happenings):
+    """Lets a training go on epoch by epoch: what is to happen in one happens when it begins."""
+    record = History._record
+
+    def wait(self, trainer, prefix):
+        record(self, trainer, prefix)
+        if prefix == "train_" and trainer.current_epoch in happenings:
+            happenings[trainer.current_epoch]()
+
+    monkeypatch.setattr(History, "_record", wait)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_down_at_the_start_and_killed_midway_has_all_in_the_end(
+    project, server, image_source, experiment, monkeypatch
+):
+    job = Job("a", experiment("classification", train={"epochs": 8}), image_source, project / "work")
+    now = tracker(project, server.uri)
+
+    def come():
+        server.start()
+        until(server.answers, 240)
+
+    def arrive():
+        until(lambda: now.outbox.deliver(insist=True) and curve(now, runs(now)[0]))
+
+    def go():
+        arrive()
+        server.kill()
+
+    paced(monkeypatch, {1: come, 3: go, 6: come})
+    now.begin("a", ["a"], {"a": job.folder})
+    now.start("a", PARAMETERS)
+    _, history = fit(job, keep=True)
+    now.log_history("a", history)
+    now.end_all("FINISHED")
+    (run,) = runs(now)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"task": "classification", "train.seeds": "[0]"}
+    assert run.data.metrics.keys() == set(history["name"])
+    for name, rows in history.groupby("name"):
+        points = now.client.get_metric_history(run.info.run_id, name)
+        assert sorted((p.step, p.value) for p in points) == list(
+            zip(rows["epoch"], rows["value"], strict=True)
+        )
+    later = tracker(project, server.uri)
+    later.begin("b", ["b"])
+    assert list(later.outbox.folder.iterdir()) == []
+    assert [r.info.run_id for r in runs(later)] == [run.info.run_id]
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_back_after_the_training_gets_all_from_the_next_run(
+    project, server, image_source, experiment, monkeypatch
+):
+    job = Job("a", experiment("classification", train={"epochs": 4}), image_source, project / "work")
+    now = tracker(project, server.uri)
+    server.start()
+    until(server.answers, 240)
+    now.begin("a", ["a"], {"a": job.folder})
+    now.start("a", PARAMETERS)
+    paced(monkeypatch, {1: lambda: (until(lambda: curve(now, runs(now)[0])), server.kill())})
+    _, history = fit(job, keep=True)
+    now.log_history("a", history)
+    now.end_all("FINISHED")
+    server.start()
+    until(server.answers, 240)
+    later = tracker(project, server.uri)
+    assert [run.info.status for run in runs(later)] == ["RUNNING"]
+    later.begin("b", ["b"])
+    (run,) = runs(later)
+    loss = history[history["name"] == "train_loss"]
+    assert run.info.status == "FINISHED"
+    assert curve(later, run) == list(zip(loss["epoch"], loss["value"], strict=True))

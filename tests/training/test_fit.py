@@ -10,8 +10,8 @@ import torch
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.tasks import TASKS, task_class
 from cv_pipelines.tasks.classification import Classification
-from cv_pipelines.training.callbacks import NotFiniteError
 from cv_pipelines.training.fit import Job, fingerprint, fit, training_data
+from cv_pipelines.training.rollback import NotFiniteError
 
 
 @pytest.fixture(params=sorted(TASKS))

@@ -18,11 +18,11 @@ from torch.distributed.run import get_args_parser
 
 from cv_pipelines.errors import ConfigError, LaunchError
 from cv_pipelines.training import finders
-from cv_pipelines.training.callbacks import NotFiniteError
 from cv_pipelines.training.fit import Job, fit
 from cv_pipelines.training.job import save_job
 from cv_pipelines.training.launch import await_host, join, launch, meeting_point, raise_error, torchrun
 from cv_pipelines.training.placement import Layout, check_devices, check_layout, layout_of
+from cv_pipelines.training.rollback import NotFiniteError
 from cv_pipelines.training.validation import check_experiment
 
 TWO = {"devices": 2}

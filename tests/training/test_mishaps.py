@@ -1,13 +1,19 @@
 """What befalls a training from outside: files that rot, loader processes that are killed."""
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.errors import LoaderError, SourceError
+from cv_pipelines.data.statistics import train_statistics
+from cv_pipelines.errors import LoaderError, SampleError, SourceError
 from cv_pipelines.training.fit import Job, fit
+from cv_pipelines.training.predict import predict
+from cv_pipelines.training.score import score
 
 ROTTEN = {"s03", "s07"}
 
@@ -69,3 +75,52 @@ def test_a_killed_loader_process_is_told_and_the_training_goes_on_later(
         ):
             fit(job)
     assert identical(whole, fit(job)[0])
+
+
+@pytest.fixture
+def filed(image_source, tmp_path):
+    """The toy images as files, which can rot."""
+    root = tmp_path / "files"
+    root.mkdir()
+    names = [f"{name}.png" for name in image_source.samples["sample_id"]]
+    for name, pixels in zip(names, image_source.arrays["images"], strict=True):
+        Image.fromarray(pixels).save(root / name)
+    samples = image_source.samples.assign(row=-1, media=names)
+    data = replace(image_source, samples=samples, arrays={}, root=root)
+    return replace(data, statistics=train_statistics(data))
+
+
+def rot(data, split):
+    """Cut the file of the second sample of a split off; return what is to be told."""
+    name, media = data.only(split).samples[["sample_id", "media"]].iloc[1]
+    (data.root / media).write_bytes((data.root / media).read_bytes()[:60])
+    return rf"sample {name} of the {split} split cannot be read any more: .*{media}: \w+Error: .*quarantine"
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_validation_sample_that_proves_unreadable_ends_the_training(filed, experiment, tmp_path, workers):
+    config = experiment("classification", train={"workers": workers})
+    told = rot(filed, "val")
+    with pytest.raises(SampleError, match=told):
+        fit(Job("toy", config, filed, tmp_path / "fit"))
+
+
+@pytest.mark.parametrize("task", ["classification", "autoencoder", "gan"])
+def test_no_sample_stands_in_for_another_one_in_a_prediction(filed, experiment, trained, tmp_path, task):
+    config = experiment(task)
+    classifier = trained("classification")[0][0] if task == "gan" else None
+    checkpoints, _ = fit(Job("toy", config, filed, tmp_path / "fit"))
+    told = rot(filed, "test")
+    with pytest.raises(SampleError, match=told):
+        predict(config, filed, checkpoints, classifier)
+
+
+def test_no_mask_stands_in_for_another_one_in_a_score(mask_source, experiment, trained, tmp_path):
+    config, checkpoints = experiment("segmentation"), trained("segmentation")[0]
+    shutil.copytree(mask_source.root, tmp_path / "masks")
+    data = replace(mask_source, root=tmp_path / "masks")
+    predictions = predict(config, data, checkpoints)
+    name, target = data.only("test").samples[["sample_id", "target"]].iloc[1]
+    (data.root / target).unlink()
+    with pytest.raises(SampleError, match=rf"sample {name} of the test split .*{target}: FileNotFoundError"):
+        score("toy", config, predictions, data, checkpoints, {})

@@ -6,9 +6,9 @@ import torch
 
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
-from cv_pipelines.training.assembly import float32_products
 from cv_pipelines.training.fit import Job, fit, make_task
 from cv_pipelines.training.phases import freeze
+from cv_pipelines.training.surroundings import float32_products
 
 LONG = {"epochs": 4, "select": "last", "optimizer": {"lr": 0.02}}
 

@@ -4,6 +4,7 @@ The ranks are forked, without torchrun; that is in test_launch.py.
 """
 
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.ranks import rank
 from cv_pipelines.tasks.classification import Classification
+from cv_pipelines.training import state as written
 from cv_pipelines.training.fit import fit, fit_seeds
 from cv_pipelines.training.job import Job
 from cv_pipelines.training.resume import KeepState
@@ -131,6 +133,19 @@ def test_a_training_of_two_ranks_is_taken_up_to_the_last_bit(strategy, job, in_r
     for resumed, rows in in_ranks(lambda: fit_seeds(cut)):
         assert identical(whole, resumed)
         pd.testing.assert_frame_equal(rows, history)
+
+
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+def test_a_training_of_two_ranks_ends_once_its_last_state_is_written(strategy, job, in_ranks):
+    toy = job("classification", train={"epochs": 1, "strategy": strategy})
+
+    def run():
+        write = written.write_whole
+        written.write_whole = lambda *given: (time.sleep(2), write(*given))  # in this forked process alone
+        return fit_seeds(toy)
+
+    for checkpoints, _ in in_ranks(run):
+        assert checkpoints[0].meta.epoch == 0
 
 
 def test_a_training_of_two_ranks_is_taken_up_by_one_and_the_other_way_round(job, in_ranks):

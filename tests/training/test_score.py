@@ -11,6 +11,7 @@ import pytest
 
 from cv_pipelines.data.schema import annotations_table
 from cv_pipelines.training import leaderboard
+from cv_pipelines.training.predict import predict
 from cv_pipelines.training.score import clean, coco_form, score
 
 
@@ -41,7 +42,8 @@ def scored(trained, experiment, sources):
 def test_the_keys_are_those_of_the_contract(scored):
     metrics, details, samples = scored({0: 1.0})
     assert list(metrics) == [
-        *("experiment", "task", "values", "spread", "seeds", "contract", "fingerprint", "seconds", "device")
+        *("experiment", "task", "values", "spread", "seeds", "contract", "fingerprint", "seconds", "device"),
+        "passed_over",
     ]
     assert (metrics["experiment"], metrics["task"]) == ("toy", "classification")
     assert list(metrics["values"]) == ["accuracy", "top5_accuracy", "macro_f1", "nll", "ece"]
@@ -63,6 +65,16 @@ def test_the_contract_says_what_the_figures_depend_on(scored):
         "shared_with_other_splits": "nothing",
         "classes": ["left", "right"],
     }
+
+
+def test_the_contract_counts_what_is_scored(mask_source, experiment, trained):
+    config, checkpoints = experiment("segmentation"), trained("segmentation")[0]
+    targets = mask_source.samples["target"].where(mask_source.samples["sample_id"] != "s17")
+    data = replace(mask_source, samples=mask_source.samples.assign(target=targets))
+    predictions = predict(config, data, checkpoints)
+    metrics, _, samples = score("toy", config, predictions, data, checkpoints, {})
+    assert len(data.only("test").samples) == 4
+    assert metrics["contract"]["n"] == len(samples) == 3
 
 
 def test_what_official_splits_share_is_in_the_contract(scored):

@@ -133,6 +133,10 @@ class Train(Strict):
         device: `auto` takes a GPU where there is one.
         bad_samples: so many samples of the train split may prove unreadable while it is trained on; the next
             one stands in for each of them.
+        on_nan: what follows a loss that is no number: `stop` ends the training; `rollback` goes back to the
+            last state and passes over the batch that gave it.
+        max_rollbacks: so many batches may be passed over, one after the other; with one more the training
+            ends.
         deterministic: take only algorithms that give the same bits each time on a GPU, too; slower there, and
             an operation that has none is refused. A CPU always gives the same bits.
         checkpoint_every: how often the state is kept: a number of steps or a share (below 1) of each epoch,
@@ -172,6 +176,8 @@ class Train(Strict):
     gradient_checkpointing: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bad_samples: Annotated[int, Field(ge=0)] = 10
+    on_nan: Literal["stop", "rollback"] = "stop"
+    max_rollbacks: Positive = 3
     deterministic: bool = False
     checkpoint_every: Positive | Share | Annotated[str, Field(pattern=r"^\d+s$")] | None = "30s"
     devices: Positive | Literal["auto"] = 1

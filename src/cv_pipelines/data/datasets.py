@@ -23,7 +23,7 @@ from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.data.spare import Spare
-from cv_pipelines.errors import BadSampleError
+from cv_pipelines.errors import BadSampleError, SampleError
 
 Target = Literal["none", "label", "labels", "mask", "boxes", "masks"]
 """What a sample's target is; `masks` are boxes with a mask of each object."""
@@ -77,10 +77,14 @@ class SourceData:
         return 3 if images is None or images.ndim == 4 else 1
 
     def read(self, index: int) -> Tensor:
-        """Read a sample: image (C, H, W) uint8 or signal (C, T) float32."""
+        """Read a sample: image (C, H, W) uint8 or signal (C, T) float32.
+
+        Raises:
+            SampleError: its file cannot be read.
+        """
         row = self._cell("row", index)
         if row < 0:
-            return _channels_first(read_rgb(Path(self.root or ".") / self._cell("media", index)))
+            return _channels_first(self._opened("media", index, read_rgb))
         if self.kind == "signal":
             return torch.from_numpy(np.array(self.arrays["signals"][row]))
         return _channels_first(np.array(self.arrays["images"][row]))
@@ -91,11 +95,27 @@ class SourceData:
         return labels
 
     def mask(self, index: int) -> np.ndarray:
-        """Read a sample's target mask, (H, W) uint8 class indices with 255 for void."""
+        """Read a sample's target mask, (H, W) uint8 class indices with 255 for void.
+
+        Raises:
+            SampleError: its file cannot be read.
+        """
         row = self._cell("row", index)
         if row >= 0 and "masks" in self.arrays:
             return np.array(self.arrays["masks"][row])
-        return read_mask(Path(self.root or ".") / self._cell("target", index), self.categories)
+        return self._opened("target", index, partial(read_mask, categories=self.categories))
+
+    def _opened(self, column: str, index: int, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
+        path = Path(self.root or ".") / self._cell(column, index)
+        try:
+            return reader(path)
+        except (OSError, ValueError, SyntaxError, BadSampleError) as error:  # what Pillow finds in a file
+            name, split = self.samples[["sample_id", "split"]].iloc[index]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise SampleError(
+                f"sample {name} of the {split} split cannot be read any more: {path}: {reason}. "
+                "Bring the file back, or start the run again: ingest then puts the sample into quarantine"
+            ) from error
 
     @cached_property
     def columns(self) -> dict[str, pa.Array]:
@@ -137,7 +157,8 @@ class SampleDataset(Dataset[Item]):
         augment: applied after the resize, to an item and to what draws one more for mixtures; one whose
             `cuts` is true cuts its own size out of the whole image instead.
         seed: of the augmentation.
-        spare: where samples that cannot be read are noted; the next one stands in for each. None raises.
+        spare: where samples that cannot be read are noted; the next one stands in for each. With None they
+            are an error: what is scored is to be all there.
     """
 
     def __init__(
@@ -182,7 +203,7 @@ class SampleDataset(Dataset[Item]):
         """Read a sample, or the first one after it that can be read: the same whoever reads it, and when."""
         try:
             return self._read(index)
-        except (OSError, ValueError, BadSampleError) as error:
+        except (OSError, ValueError, SampleError) as error:
             if self.spare is None:
                 raise
             self.spare.note(str(self.data.samples["sample_id"].iat[index]), error)

@@ -97,7 +97,9 @@ class Tracker:
             except Exception as error:  # the server went away meanwhile: the next run closes them
                 logger.warning("MLflow's orphaned runs stay open for now: %s", str(error)[:200])
         if len(experiments) > 1:
-            self.parent = self._create(title, {"cv_pipelines.kind": "pipeline"}, None)
+            self.parent = self.outbox.new(title)
+            self._create(self.parent, title, {"cv_pipelines.kind": "pipeline"}, None)
+            self.outbox.deliver()
         if self.works:
             threading.Thread(target=self._follow, name="curves", daemon=True).start()
 
@@ -120,12 +122,9 @@ class Tracker:
             "cv_pipelines.pid": str(os.getpid()),
         }
 
-    def _create(self, name: str, tags: dict[str, str], parent: Journal | None) -> Journal:
-        journal = self.outbox.new(name)
+    def _create(self, journal: Journal, name: str, tags: dict[str, str], parent: Journal | None) -> None:
         above = parent.path.name if parent else None
         journal.add("create", {"tags": self._tags(name) | tags, "parent": above, "time": _now()})
-        self.outbox.deliver()
-        return journal
 
     def start(
         self,
@@ -163,14 +162,15 @@ class Tracker:
 
     def _start_afresh(self, experiment: str, plain: dict[str, str]) -> None:
         tags = self.origins[experiment][1] | {"task": plain.get("task", "None")}
-        journal = self._create(experiment, tags, self._parent_of(experiment))
-        self.open[experiment], self.points[experiment] = journal, {}
-        journal.add("params", plain)
-        if work := self.works.get(experiment):
+        journal = self.outbox.new(experiment)
+        if work := self.works.get(experiment):  # before there is a run: a kill here leaves none too many
             work.mkdir(parents=True, exist_ok=True)
             fresh = work / "run.json.writing"
             fresh.write_text(json.dumps([journal.path.name, plain]), encoding="utf8")
             fresh.replace(work / "run.json")
+        self._create(journal, experiment, tags, self._parent_of(experiment))
+        journal.add("params", plain)
+        self.open[experiment], self.points[experiment] = journal, {}
         self.outbox.deliver()
 
     def _parent_of(self, experiment: str) -> Journal | None:
@@ -260,6 +260,7 @@ class Tracker:
             "contract_key": contract_key,
             "fingerprint": str(metrics["fingerprint"]),
             "device": str(metrics["device"]),
+            "passed_over": str(sum(len(batches) for batches in metrics.get("passed_over", {}).values())),
         }
         with self.outbox.lock:
             for start in range(0, len(entries), BATCH):

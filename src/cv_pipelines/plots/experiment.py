@@ -74,10 +74,25 @@ def draw(
     subtitle = (
         f"{config.task} on {config.source} · {config.model.name} · {metrics['seconds']:.0f} s of training"
     )
+    notes += passed_over(metrics.get("passed_over", {}))
     page = report_page(
         metrics["experiment"], subtitle, metrics["values"], metrics["contract"], sections, notes
     )
     return page, lines, figures[0][2] if figures else shown, shown
+
+
+def passed_over(batches: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Say of which batches nothing was learnt, because their loss was no number.
+
+    Args:
+        batches: of each seed: `epoch`, `step`, `sample_ids`.
+    """
+    return [
+        f"Passed over, since its loss was no number: seed {seed}, epoch {batch['epoch']}, "
+        f"step {batch['step']}, with the samples {', '.join(batch['sample_ids'])}."
+        for seed, of_seed in batches.items()
+        for batch in of_seed
+    ]
 
 
 def score_figures(task: str, details: dict[str, Any], data: SourceData) -> list[tuple[str, str, go.Figure]]:

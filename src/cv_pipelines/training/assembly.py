@@ -1,9 +1,7 @@
-"""What the keys of `train` ask for: callbacks, changes of the model, settings of PyTorch."""
+"""What the keys of `train` ask for: callbacks and changes of the model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import lightning as L
@@ -67,14 +65,3 @@ def prepare_model(model: nn.Module, train: Train) -> None:
             raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} has no blocks for it")
     if train.compile:
         model.compile()  # in place: the names of the weights stay
-
-
-@contextmanager
-def float32_products(precision: Literal["highest", "high", "medium"] | None) -> Iterator[None]:
-    """Compute float32 matrix products of this process with a precision, and as before afterwards."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision or before)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -6,23 +6,22 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from cv_pipelines.data.datasets import sample_seed
 from cv_pipelines.data.ranks import any_rank, gathered, rank, world
-from cv_pipelines.errors import CvPipelinesError
 from cv_pipelines.tasks.base import Task
+from cv_pipelines.training.rollback import Batch, NotFiniteError
 from cv_pipelines.training.state import snapshot, write_whole
 
 logger = logging.getLogger(__name__)
-
-
-class NotFiniteError(CvPipelinesError):
-    """The loss became NaN or infinite; names epoch and step."""
 
 
 class History(L.Callback):
@@ -126,10 +125,12 @@ class FiniteGuard(L.Callback):
 
     Args:
         folder: where the batch that gave such a loss is saved.
+        weights: look at the weights after each step, too: a loss may be a number and its gradient none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weights: bool = False) -> None:
         self.folder = folder
+        self.weights = weights
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -139,18 +140,22 @@ class FiniteGuard(L.Callback):
         Raises:
             NotFiniteError: the loss is NaN or infinite; names the file that holds the batch and its samples.
         """
-        del pl_module
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        bad = isinstance(loss, torch.Tensor) and not torch.isfinite(loss)
-        if any_rank(bad):
-            told = gathered(self._keep(trainer, loss, batch, batch_idx) if bad else None)
-            raise NotFiniteError(next(text for text in told if text))
+        what = None
+        if isinstance(loss, torch.Tensor) and not torch.isfinite(loss):
+            what = f"the loss is {float(loss)}"
+        elif self.weights and not finite(pl_module):
+            what = "the weights are no numbers after the step"
+        if any_rank(what is not None):
+            ids = _sample_ids(trainer, batch)
+            told = gathered(self._keep(what, trainer, loss, batch, batch_idx) if what else None)
+            whole = tuple(chain.from_iterable(gathered(ids)))
+            spoilt = Batch(epoch=trainer.current_epoch, step=batch_idx, sample_ids=whole)
+            raise NotFiniteError(next(text for text in told if text), spoilt)
 
-    def _keep(self, trainer: L.Trainer, loss: Any, batch: Any, batch_idx: int) -> str:
+    def _keep(self, what: str, trainer: L.Trainer, loss: Any, batch: Any, batch_idx: int) -> str:
         """Save a batch; return what there is to tell."""
-        loader: Any = trainer.train_dataloader
-        samples = loader.dataset.data.samples["sample_id"]
-        ids = [str(samples.iat[int(index)]) for index in batch["index"]]
+        ids = _sample_ids(trainer, batch)
         place = f"epoch_{trainer.current_epoch}_step_{batch_idx}"
         place += f"_rank_{rank()}" if world() > 1 else ""
         path = self.folder / f"not_finite_{place}.pt"
@@ -158,9 +163,21 @@ class FiniteGuard(L.Callback):
         write_whole(snapshot(kept), path)
         shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
         return (
-            f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {batch_idx}: "
+            f"{what} in epoch {trainer.current_epoch}, step {batch_idx}: "
             f"lower the learning rate or clip the gradient; the batch ({shown}) is kept in {path}"
         )
+
+
+def _sample_ids(trainer: L.Trainer, batch: Any) -> list[str]:
+    loader: Any = trainer.train_dataloader
+    samples = loader.dataset.data.samples["sample_id"]
+    return [str(samples.iat[int(index)]) for index in batch["index"]]
+
+
+def finite(module: nn.Module) -> bool:
+    """Whether all weights of a module are numbers; of a sharded one, those of this rank."""
+    own = [w.to_local() if isinstance(w, DTensor) else w for w in module.parameters()]
+    return bool(torch.stack(torch._foreach_norm([w.detach() for w in own])).isfinite().all())
 
 
 class Lasso(L.Callback):

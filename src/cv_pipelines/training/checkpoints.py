@@ -21,6 +21,7 @@ from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.errors import CheckpointError
 from cv_pipelines.models import builder
+from cv_pipelines.training.rollback import Batch
 
 State = dict[str, Tensor]
 Which = Literal["best", "last"]
@@ -46,6 +47,7 @@ class Meta(BaseModel):
         seconds: the training took.
         device: it ran on.
         versions: of the libraries.
+        passed_over: batches that the training went back for, because their loss was no number.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,6 +68,7 @@ class Meta(BaseModel):
     seconds: float
     device: str
     versions: dict[str, str]
+    passed_over: list[Batch] = []
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores, Task
 from cv_pipelines.training.checkpoints import Checkpoint
 from cv_pipelines.training.predict import autocast, load_task, move, scored_part
-from cv_pipelines.training.score import averages, clean, contract, deviation
+from cv_pipelines.training.score import averages, clean, contract, deviation, passed_over
 
 VIEWS = ("flip", "scales", "fuse_iou")
 """What an ensemble's `evaluate` sets anew for all members, so theirs may differ."""
@@ -160,7 +160,7 @@ def check_data(config: EnsembleConfig, members: list[Member], data: SourceData) 
         ContractError: names the member, the field and both values.
     """
     now = _facts(data.categories)
-    scored = len(data.only(config.evaluate.split).samples)
+    scored = len(scored_part(members[0].evaluated_as(config), data).samples)
     for member in members:
         for seed, checkpoint in member.checkpoints.items():
             _check_alike(f"{member.name}, seed {seed}", "trained", _facts(checkpoint.meta.categories), now)
@@ -207,7 +207,7 @@ def score(
         scores alone; the details for figures; a row a sample.
     """
     merged = members[0].evaluated_as(config)
-    part, kind = data.only(config.evaluate.split), task_class(merged.task)
+    part, kind = scored_part(merged, data), task_class(merged.task)
     scores = kind.score(predictions, part, config.evaluate)
     alone = {
         member.name: {
@@ -216,7 +216,8 @@ def score(
         }
         for member in members
     }
-    metas = [checkpoint.meta for member in members for checkpoint in member.checkpoints.values()]
+    models = {f"{member.name}/{seed}": c for member in members for seed, c in member.checkpoints.items()}
+    metas = [checkpoint.meta for checkpoint in models.values()]
     metrics = {
         "experiment": name,
         "task": merged.task,
@@ -230,6 +231,7 @@ def score(
         "fingerprint": fingerprint(config, members),
         "seconds": round(sum(meta.seconds for meta in metas), 2),
         "device": metas[0].device,
+        "passed_over": passed_over(models),
     }
     return metrics, clean(scores.details), scores.samples
 

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.tasks.base import Task
-from cv_pipelines.training.assembly import ACCELERATORS, float32_products
+from cv_pipelines.training.assembly import ACCELERATORS
 from cv_pipelines.training.callbacks import StepSeed
-from cv_pipelines.training.fit import Job, loaders, make_task, quiet, training_data
+from cv_pipelines.training.fit import Job, loaders, make_task, training_data
 from cv_pipelines.training.retries import out_of_memory
+from cv_pipelines.training.surroundings import float32_products, quiet
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ import logging
 import shutil
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch.utils.data import DataLoader
 
 from cv_pipelines.config import ExperimentConfig
@@ -28,20 +26,22 @@ from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.ranks import RankBatches, first, rank, validation_batches, wait, world
 from cv_pipelines.data.spare import Spare
-from cv_pipelines.errors import ConfigError, LoaderError
+from cv_pipelines.errors import ConfigError
 from cv_pipelines.models import builder
 from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.models.synchronised import synchronise
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
-from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, float32_products, prepare_model
+from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast, Watch
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
 from cv_pipelines.training.job import Job, fingerprint
 from cv_pipelines.training.placement import environment, gpus, shard_on_setup, trainer_options
 from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
 from cv_pipelines.training.retries import with_retries
+from cv_pipelines.training.rollback import NotFiniteError, pass_over, passed_over, roll_back
 from cv_pipelines.training.state import StateWriter
+from cv_pipelines.training.surroundings import fitting
 
 logger = logging.getLogger(__name__)
 
@@ -94,24 +94,36 @@ def with_cache(config: ExperimentConfig, data: SourceData, folder: Path) -> Sour
 
 
 def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
-    """Train one seed; take up an interrupted training of the same fingerprint."""
-    folder = job.folder / f"seed_{seed}"
+    """Train one seed; take up an interrupted training of the same fingerprint.
+
+    Raises:
+        NotFiniteError: the loss became no number, and `train` does not let it go back, or not so often.
+    """
+    while True:
+        try:
+            return _attempt(job, seed)
+        except NotFiniteError as error:
+            roll_back(_folder(job, seed), job.config.train, error)
+        # Outside the handler: the error's traceback keeps the tensors of the attempt.
+        garbage_collection_cuda()
+
+
+def _folder(job: Job, seed: int) -> Path:
+    return job.folder / f"seed_{seed}"
+
+
+def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    folder = _folder(job, seed)
     start = first(lambda: prepare_folder(folder, fingerprint(job)))
     started = time.perf_counter() - start.seconds
     L.seed_everything(seed, verbose=False)
-    task = make_task(job)
+    task, spoilt = make_task(job), passed_over(folder)
+    pass_over(task, spoilt)
     history = History(seed, folder / "live.jsonl" if rank() == 0 else None)
     trainer = make_trainer(job, task, folder, history, start)
     train, val = loaders(job, task, seed, start)
     resume = folder / STATE if start != Position() else None
-    settings = job.config.train
-    with (
-        quiet(),
-        loader_deaths(),
-        flushed_denormals(),
-        deterministic(settings.deterministic),
-        float32_products(settings.matmul_precision),
-    ):
+    with fitting(job.config.train):
         trainer.fit(task, train, val, ckpt_path=resume, weights_only=False)
     wait()  # until what the first rank wrote is there
     states, epoch, score = collect(folder, job.config, trainer)
@@ -132,12 +144,16 @@ def fit_seed(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
         seconds=time.perf_counter() - started,
         device=device_name(trainer),
         versions=versions(),
+        passed_over=spoilt,
     )
     return Checkpoint(meta, states), history.rows
 
 
 def prepare_folder(folder: Path, stamp: str) -> Position:
-    """Return where an interrupted training stands; clear the folder of one that does not fit."""
+    """Return where an interrupted training stands; clear the folder of one that does not fit.
+
+    One that fits is left as it is also where no state was kept yet: batches may have to be passed over.
+    """
     note = folder / "fingerprint"
     fits = note.exists() and note.read_text(encoding="utf8") == stamp
     position = position_of(folder / STATE) if fits else None
@@ -147,9 +163,10 @@ def prepare_folder(folder: Path, stamp: str) -> Position:
             *(folder, position.epoch, position.batches),
         )
         return position
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    note.write_text(stamp, encoding="utf8")
+    if not fits:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        note.write_text(stamp, encoding="utf8")
     return Position()
 
 
@@ -180,7 +197,7 @@ def make_trainer(job: Job, task: Task, folder: Path, history: History, start: Po
     callbacks: list[L.Callback] = [
         history,
         StepSeed(history.seed),
-        FiniteGuard(folder),
+        FiniteGuard(folder, weights=train.on_nan == "rollback"),
         ValidateLast(),
         EpochLog(f"{job.experiment} seed {history.seed}", task.monitor, history),
     ]
@@ -248,7 +265,7 @@ def loaders(
     augment = Chain(config.augment) if config.augment else None
     size = config.inputs.size
     target = "masks" if augment is not None and augment.needs_masks else task.target
-    spare = Spare(job.folder / f"seed_{seed}" / "unreadable.tsv", config.train.bad_samples)
+    spare = Spare(_folder(job, seed) / "unreadable.tsv", config.train.bad_samples)
     dataset = SampleDataset(fitted, target, size, augment, seed, spare)
     common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
     batch = min(config.train.batch_size, len(dataset))
@@ -317,53 +334,3 @@ def device_name(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"
-
-
-@contextmanager
-def flushed_denormals() -> Iterator[None]:
-    """Take the tiny numbers of dying units for 0 meanwhile: they make a CPU ten times slower."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-@contextmanager
-def deterministic(wanted: bool) -> Iterator[None]:
-    """Give back what the `deterministic` switch changes in torch, for the experiments that follow."""
-    try:
-        yield
-    finally:
-        if wanted:
-            torch.use_deterministic_algorithms(False)
-            torch.backends.cudnn.deterministic = False
-
-
-@contextmanager
-def loader_deaths() -> Iterator[None]:
-    """Tell what it means that a loader process is gone.
-
-    Raises:
-        LoaderError: in place of torch's `RuntimeError`.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise LoaderError(
-            f"{error} Most often the system kills it for its memory: lower train.workers or "
-            "train.batch_size. The same command goes on where the state was last kept"
-        ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Lightning's advice on loader workers and devices, which does not apply to small data."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        yield

@@ -20,10 +20,10 @@ from cv_pipelines.data.schema import Categories
 from cv_pipelines.training.checkpoints import Checkpoint, load_checkpoints, save_checkpoints
 
 WITHOUT_EFFECT = (
-    *("workers", "device", "oom_retries", "checkpoint_every"),
+    *("workers", "device", "oom_retries", "checkpoint_every", "on_nan", "max_rollbacks"),
     *("devices", "num_nodes", "strategy", "max_restarts"),
 )
-"""Keys of `train` that change no result but by rounding."""
+"""Keys of `train` that change no result but by rounding, or decide whether there is one."""
 
 
 @dataclass(frozen=True)

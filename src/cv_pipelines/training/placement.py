@@ -86,6 +86,11 @@ def check_layout(config: ExperimentConfig, layout: Layout) -> None:
             f"train.oom_retries: {train.oom_retries}: ranks run out of memory one at a time; take 0 with "
             f"{ranks} ranks, and a smaller train.batch_size with train.accumulate"
         )
+    if train.on_nan == "rollback" and (train.accumulate > 1 or train.precision == "16-mixed"):
+        raise ConfigError(
+            f"train.on_nan: 'rollback': {ranks} ranks cannot pass over one of several batches of a step, "
+            "nor one whose gradients are scaled; take accumulate 1 and not precision 16-mixed, or 'stop'"
+        )
     if train.strategy == "fsdp":
         _check_sharding(config)
 

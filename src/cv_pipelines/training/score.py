@@ -14,6 +14,7 @@ from cv_pipelines.metrics import coco
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores
 from cv_pipelines.training.checkpoints import Checkpoint
+from cv_pipelines.training.predict import scored_part
 
 
 def score(
@@ -37,7 +38,7 @@ def score(
     Returns:
         `metrics.json`, the details for figures (of the first seed), and a row a sample (of the first seed).
     """
-    part = data.only(config.evaluate.split)
+    part = scored_part(config, data)
     kind = task_class(config.task)
     by_seed = {
         seed: kind.score(rows.drop(columns="seed").reset_index(drop=True), part, config.evaluate)
@@ -55,6 +56,7 @@ def score(
         "fingerprint": meta.fingerprint,
         "seconds": round(sum(c.meta.seconds for c in checkpoints.values()), 2),
         "device": meta.device,
+        "passed_over": passed_over({str(seed): checkpoint for seed, checkpoint in checkpoints.items()}),
     }
     return metrics, clean(first.details), first.samples
 
@@ -69,6 +71,15 @@ def averages(scores: list[Scores], reduce: Any) -> dict[str, float | None]:
     names = scores[0].values
     finite = {n: [s.values[n] for s in scores if math.isfinite(s.values.get(n, math.nan))] for n in names}
     return {name: reduce(values) if values else None for name, values in finite.items()}
+
+
+def passed_over(checkpoints: dict[str, Checkpoint]) -> dict[str, list[dict[str, Any]]]:
+    """Return, by name, the batches that trainings passed over; of those that passed over none, nothing."""
+    return {
+        name: [batch.model_dump(mode="json") for batch in checkpoint.meta.passed_over]
+        for name, checkpoint in checkpoints.items()
+        if checkpoint.meta.passed_over
+    }
 
 
 def deviation(values: list[float]) -> float:

@@ -187,6 +187,7 @@ class Search:
             with told_apart(self.url):
                 if epoch not in known:
                     trial.report(value, epoch)
+                    known.add(epoch)  # a training that goes back tells it twice
                 if epoch < epochs and trial.should_prune():
                     raise TrialPruned
 
