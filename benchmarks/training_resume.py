@@ -4,8 +4,7 @@
 
 Each training runs in a process of its own, which is sent SIGKILL, SIGTERM or SIGINT; what is compared is the
 best and the last weights, the optimisers, the schedules, the progress counters, the best score, the history,
-and what MLflow holds: one run, FINISHED, and every point of every curve once. A second table tells what
-keeping the state at every hundredth of an epoch costs.
+and what MLflow holds: one run, FINISHED, and every point of every curve once.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import sys
 import time
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -29,7 +27,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from _harness import Row, report
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
@@ -220,24 +217,11 @@ def signal_process(process: ForkProcess, number: signal.Signals) -> None:
     assert not process.is_alive(), f"{number.name} did not end the training"
 
 
-def epoch_seconds(every: float | None, folder: Path) -> float:
-    """Time an epoch of a hundred and sixty steps of a model of two million weights."""
-    one = job("classification", folder, epochs=1, workers=0, ema=None, batch_size=8, checkpoint_every=every)
-    values = one.config.model_dump() | {"model": IMAGE | {"channels": [64, 128, 256]}}
-    values["train"]["early_stopping"] = None
-    logging.disable(logging.CRITICAL)
-    data = source("classification", 1600)
-    begun = time.perf_counter()
-    fit_seed(Job("cost", ExperimentConfig.model_validate(values), data, folder), 0)
-    return time.perf_counter() - begun
-
-
 def main() -> None:
-    """Print both tables."""
+    """Print a row a task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     rng = random.Random(given.seed)
@@ -249,12 +233,6 @@ def main() -> None:
             done, trainings, found, sent = kill_case(task, given.kills // len(CASES), rng, Path(place) / task)
             differing += len(found)
             print(f"{task:16}{done:6}{trainings:11}  {len(found):11}  {sent} {found[:3] or ''}", flush=True)
-        with_state, without = [], []
-        for turn in range(given.repeats):
-            without.append(epoch_seconds(None, Path(place) / f"n{turn}"))
-            with_state.append(epoch_seconds(0.01, Path(place) / f"y{turn}"))
-    what = "an epoch, its state kept at every hundredth"
-    report("training_resume", [Row(what, "s", median(with_state), median(without), "not kept", 0.97)])
     raise SystemExit(differing > 0)
 
 
