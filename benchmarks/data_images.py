@@ -1,8 +1,9 @@
 """Photographs on their way to the GPU: sizes from headers, decoding with augmentation, the packed cache.
 
 The peers are Pillow and torchvision's reference pipeline for training (Pillow decodes, RandomResizedCrop of
-224, mirror, normalise) in a DataLoader of the same workers and batches. The photographs are those below
-CV_PIPELINES_RAW (VOC, COCO, ImageNet), or else two that come with scikit-learn.
+224, mirror, normalise) in a DataLoader of the same workers and batches: one worker, and as many as there are
+processors. The photographs are those below CV_PIPELINES_RAW (VOC, COCO, ImageNet), or else two that come with
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cv_pipelines.data.preprocessing import Normalize, Preprocessing
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.tasks.base import Task
 
-COUNT, BATCH, WORKERS, SIDE, CACHED_SIDE = 1024, 32, 2, 224, 256
+COUNT, BATCH, SIDE, CACHED_SIDE = 1024, 32, 224, 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -94,10 +95,10 @@ def source(paths: list[Path]) -> SourceData:
     )
 
 
-def peer_epoch(paths: list[Path]) -> Callable[[], None]:
+def peer_epoch(paths: list[Path], workers: int) -> Callable[[], None]:
     """Return a function that passes over the reference's loader once."""
     loader = DataLoader(
-        Reference(paths), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True, drop_last=True
+        Reference(paths), BATCH, shuffle=True, num_workers=workers, persistent_workers=True, drop_last=True
     )
 
     def epoch() -> None:
@@ -108,7 +109,7 @@ def peer_epoch(paths: list[Path]) -> Callable[[], None]:
     return epoch
 
 
-def our_epoch(data: SourceData) -> Callable[[], None]:
+def our_epoch(data: SourceData, workers: int) -> Callable[[], None]:
     """Return a function that passes over our loader once, as a training of ours does."""
     steps = [
         Named.model_validate({"name": "resized_crop", "size": [SIDE, SIDE], "scale": [0.08, 1.0]}),
@@ -120,7 +121,7 @@ def our_epoch(data: SourceData) -> Callable[[], None]:
         dataset,
         BATCH,
         sampler=sampler,
-        num_workers=WORKERS,
+        num_workers=workers,
         persistent_workers=True,
         drop_last=True,
         collate_fn=Task.collate,
@@ -164,16 +165,23 @@ def main() -> None:
         )
         data = source(paths)
         cached = packed(data, ["train"], Cache(side=CACHED_SIDE), Path(folder), masks=False)
-        decoded, kept, peer = seconds([our_epoch(data), our_epoch(cached), peer_epoch(paths)], 5)
+        epochs = {
+            workers: seconds(
+                [our_epoch(data, workers), our_epoch(cached, workers), peer_epoch(paths, workers)], 5
+            )
+            for workers in sorted({1, os.cpu_count() or 1})
+        }
     each, name = 1000 / COUNT, "torchvision's reference (Pillow)"
     scan = [1e6 * value / len(photos) for value in headers]
     wholly = [1e3 * value / len(look) for value in inspected]
     rows = [
         Row("size of a JPEG from its header", "µs", scan[0], scan[1], "PIL.Image.open", 2.0),
         Row("inspect a file: read, hash, decode", "ms", wholly[0], wholly[1], "Pillow, no hash"),
-        Row("decode, crop, mirror, normalise: an image", "ms", decoded * each, peer * each, name, 1.8),
-        Row("the same from the packed cache", "ms", kept * each, peer * each, name, 8.0),
     ]
+    for workers, (decoded, kept, peer) in epochs.items():
+        what = f"workers: {workers}, an image: decode, crop, mirror, normalise"
+        rows.append(Row(what, "ms", decoded * each, peer * each, name, 1.8))
+        rows.append(Row(f"{what}, packed cache", "ms", kept * each, peer * each, name, 8.0))
     report("data_images", rows)
 
 
