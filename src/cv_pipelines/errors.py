@@ -58,7 +58,11 @@ class CheckpointError(CvPipelinesError):
 
 
 class ContractError(CvPipelinesError):
-    """Members of an ensemble were trained or scored under contracts that differ; names the field and both."""
+    """Models that are put together or compared were scored under contracts that differ; names the fields."""
+
+
+class ComparisonError(CvPipelinesError):
+    """Saved results cannot be compared: missing, not of the data as they are now, or nothing pairs them."""
 
 
 class LaunchError(CvPipelinesError):
