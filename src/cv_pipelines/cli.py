@@ -164,6 +164,26 @@ def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
         raise click.ClickException(f"{source}: {error}") from None
 
 
+@cv.command()
+@click.argument("model")
+@click.option("--env", "-e", help="As given to the `kedro run` that promoted.")
+@click.pass_obj
+def rollback(metadata: ProjectMetadata, model: str, env: str | None) -> None:
+    """Make the champion of before the champion of MODEL (<task>.<source>) again."""
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.io.registry import MlflowRegistry
+    from cv_pipelines.io.tracking import Tracker, TrackingConfig
+
+    project = Path(metadata.project_path)
+    config = TrackingConfig.model_validate(configuration(project, env)["mlflow"])
+    try:
+        gone, now = MlflowRegistry(Tracker(config, project)).rollback(model)
+    except CvPipelinesError as error:
+        raise click.ClickException(str(error)) from None
+    after = f"version {now.number} ({now.experiment}) is the champion again" if now else "there is none now"
+    click.echo(f"{model}: version {gone.number} ({gone.experiment}) is not the champion any more; {after}")
+
+
 @cv.command(name="augment-gallery")
 @click.argument("source")
 @click.option(

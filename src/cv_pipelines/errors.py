@@ -75,3 +75,11 @@ class LoaderError(CvPipelinesError):
 
 class StudyError(CvPipelinesError):
     """A search cannot go on: its storage is of another study or cannot be reached, or its trials fail."""
+
+
+class RegistryError(CvPipelinesError):
+    """The registry of models cannot be reached, refuses, or has nothing to roll back."""
+
+
+class PromotionRefusedError(CvPipelinesError):
+    """A candidate does not meet the conditions of its promotion; names each one that does not hold."""

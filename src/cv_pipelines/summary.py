@@ -127,3 +127,26 @@ def comparison_table(found: dict[str, Any], kind: str, rows: list[dict[str, Any]
             f"{row['n']:,}",
         )
     return table
+
+
+def conclude_promotion(file: Path, page: Path) -> str:
+    """Print a decision and every condition of it.
+
+    Args:
+        file: JSON of the decision.
+        page: of it.
+
+    Returns:
+        Id of the run that made the challenger.
+    """
+    decision = json.loads(file.read_text(encoding="utf8"))
+    title = f"{decision['model']}, version {decision['challenger']['number']}: {decision['outcome']}"
+    table = Table(title=escape(title), title_justify="left")
+    for heading in ("condition", "", "what was measured and asked"):
+        table.add_column(heading, overflow="fold")
+    for one in decision["checks"]:
+        table.add_row(one["name"], "holds" if one["passed"] else "does not hold", escape(one["told"]))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"Decision     {page}", soft_wrap=True, highlight=False)
+    return str(decision["challenger"]["run"])

@@ -86,3 +86,10 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
     """Average (R, C) over the classes that are not NaN; NaN for rows without any."""
     known = np.isfinite(values)
     return ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))
+
+
+def figures_known(task: str) -> list[str]:
+    """Return the names of all figures of a task that can be compared, whatever its data are like."""
+    module = import_module(FIGURES[task].split(":")[0])
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Figures)]
+    return sorted({metric for kind in kinds if kind is not Figures for metric in kind.metrics})

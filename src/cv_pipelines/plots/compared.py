@@ -38,13 +38,18 @@ def compared_page(found: Mapping[str, Any]) -> str:
     """
     a, b, metric = found["a"], found["b"], found["metric"]
     subtitle = f"{found['task']} on {found['contract']['source']} · {metric}"
-    return document(f"{b} against {a}", subtitle, comparison_blocks(found))
-
-
-def comparison_blocks(found: Mapping[str, Any]) -> list[Block]:
-    """Return the parts of a page about a comparison: verdict, scores, slices, method, contract."""
-    a, b, metric = found["a"], found["b"], found["metric"]
     links = table(["", ""], [["A", Link(a, f"../{a}/report.html")], ["B", Link(b, f"../{b}/report.html")]])
+    return document(f"{b} against {a}", subtitle, comparison_blocks(found, links))
+
+
+def comparison_blocks(found: Mapping[str, Any], links: str = "") -> list[Block]:
+    """Return the parts of a page about a comparison: verdict, scores, slices, method, contract.
+
+    Args:
+        found: the comparison.
+        links: HTML below the verdict.
+    """
+    metric = found["metric"]
     first = found["overall"][0]
     tiles = [
         tile(number(first["a"], 4), f"A: {metric}"),
