@@ -243,3 +243,25 @@ def test_a_champion_that_changed_meanwhile_is_noticed(
     assert found["outcome"] == "refused"
     assert found["champion"]["experiment"] == "best"
     assert champion(registry)[1] == "best"
+
+
+def test_a_champion_that_reigned_twice_is_rolled_back_to_one_that_was_not(
+    candidate, promoted, registry, right
+):
+    first, second = candidate("first", right(0.6)), candidate("second", right(0.9))
+    promoted(first)
+    promoted(second)
+    registry.crown(replace(registry.champion(MODEL), number="1"), registry.champion(MODEL))  # by hand
+    gone, now = registry.rollback(MODEL)
+    assert (gone.number, now.number) == ("1", "2")
+    gone, now = registry.rollback(MODEL)
+    assert (gone.number, now) == ("2", None)
+
+
+def test_a_registry_that_cannot_be_reached_is_told(candidate, promoted, registry, right, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    away = MlflowRegistry(Tracker(registry.tracker.config, registry.tracker.project))
+    with pytest.raises(
+        RegistryError, match=r"classification.pets: MLflow's registry at http://127.0.0.1:9: "
+    ):
+        promoted(candidate("first", right(0.7)), registry=away)

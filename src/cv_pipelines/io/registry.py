@@ -59,8 +59,11 @@ class MlflowRegistry(Registry):
     def nominate(self, nominee: Nominee) -> Version:
         """Register a checkpoint as challenger; one that is registered already keeps its version."""
         digest = digest_of(nominee.folder)
-        if nominee.model not in {one.name for one in self.client.search_registered_models()}:
+        try:
             self.client.create_registered_model(nominee.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
         found = self._registered(nominee.model, digest) or self._create(nominee, digest)
         champion = self.champion(nominee.model)
         if champion is None or champion.number != str(found.version):
@@ -159,14 +162,25 @@ class MlflowRegistry(Registry):
             now = self.champion(model)
             if now is None:
                 raise RegistryError(f"{model}: there is no champion to roll back")
-            tags = self.client.get_model_version(model, now.number).tags
             self._tag(now, {"withdrawn": "true"})
-            before = tags.get(f"{PREFIX}previous")
-            if not before:
+            before = self._before(now)
+            if before is None:
                 self.client.delete_registered_model_alias(model, CHAMPION)
-                return now, None
-            self.client.set_registered_model_alias(model, CHAMPION, before)
-            return now, _version(self.client.get_model_version(model, before))
+            else:
+                self.client.set_registered_model_alias(model, CHAMPION, before.number)
+            return now, before
+
+    def _before(self, version: Version) -> Version | None:
+        """Return the champion of before a version, passing over those that were rolled back themselves."""
+        seen = set()
+        found: Version | None = version
+        while found is not None and found.withdrawn | (found.number == version.number):
+            if found.number in seen:  # one that reigned twice
+                return None
+            seen.add(found.number)
+            number = self.client.get_model_version(version.model, found.number).tags.get(f"{PREFIX}previous")
+            found = _version(self.client.get_model_version(version.model, number)) if number else None
+        return found
 
 
 def digest_of(folder: Path) -> str:
