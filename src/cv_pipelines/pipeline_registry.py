@@ -84,7 +84,7 @@ def check_names(
     Raises:
         ConfigError: names those that are.
     """
-    taken = {"__default__", "everything", *sources, *(e.task for e in experiments.values())}
+    taken = {"__default__", "comparisons", "everything", *sources, *(e.task for e in experiments.values())}
     taken |= {f"data_{name}" for name in sources}
     taken |= groups_of(experiments).keys()
     others = "a task, a source or a group"

@@ -265,3 +265,11 @@ def test_a_registry_that_cannot_be_reached_is_told(candidate, promoted, registry
         RegistryError, match=r"classification.pets: MLflow's registry at http://127.0.0.1:9: "
     ):
         promoted(candidate("first", right(0.7)), registry=away)
+
+
+def test_an_environment_can_keep_its_models_apart(reigning, candidate, promoted, registry, right):
+    config = registry.tracker.config.model_copy(update={"models": "smoke."})
+    apart = MlflowRegistry(Tracker(config, registry.tracker.project))
+    found = promoted(candidate("tiny", right(0.4)), registry=apart)
+    assert (found["outcome"], found["model"]) == ("promoted", f"smoke.{MODEL}")
+    assert champion(registry) == ("1", "first")

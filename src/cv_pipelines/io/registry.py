@@ -35,6 +35,7 @@ class MlflowRegistry(Registry):
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
+        self.prefix = tracker.config.models
 
     @property
     def client(self) -> MlflowClient:

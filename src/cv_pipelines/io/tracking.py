@@ -32,12 +32,14 @@ class TrackingConfig(BaseModel):
     Attributes:
         tracking_uri: where runs are kept; MLFLOW_TRACKING_URI wins.
         experiment: MLflow's name for the whole project.
+        models: put before the names of registered models.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     tracking_uri: str
     experiment: str
+    models: str = ""
 
 
 class Tracker:

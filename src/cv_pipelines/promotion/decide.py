@@ -72,11 +72,12 @@ def promote(
     Returns:
         The decision; see docs/promote.md.
     """
-    with tempfile.TemporaryDirectory() as place, registry.locked(candidate.model):
+    model = registry.prefix + candidate.model
+    with tempfile.TemporaryDirectory() as place, registry.locked(model):
         folder = Path(place)
-        version = registry.nominate(_nominee(candidate, folder / "candidate"))
+        version = registry.nominate(_nominee(model, candidate, folder / "candidate"))
         while True:
-            rival = registry.champion(candidate.model)
+            rival = registry.champion(model)
             decision = _decide(config, candidate, version, rival, data, facts, registry, folder)
             # a machine that does not share the lock may have been quicker: then all is decided anew
             if decision["outcome"] != "promoted" or registry.crown(version, rival):
@@ -88,10 +89,10 @@ def promote(
     return clean(decision)
 
 
-def _nominee(candidate: Candidate, folder: Path) -> Nominee:
+def _nominee(model: str, candidate: Candidate, folder: Path) -> Nominee:
     seed, checkpoint = next(iter(candidate.checkpoints.items()))
     save_checkpoints(folder, {seed: checkpoint})
-    return Nominee(candidate.model, folder, candidate.experiment, checkpoint.meta.fingerprint)
+    return Nominee(model, folder, candidate.experiment, checkpoint.meta.fingerprint)
 
 
 def _decide(
@@ -106,7 +107,7 @@ def _decide(
 ) -> dict[str, Any]:
     """Check one condition after the other; those that need what a failed one gives are left out."""
     said: dict[str, Any] = {
-        "model": candidate.model,
+        "model": version.model,
         "challenger": asdict(version),
         "champion": asdict(rival) if rival else None,
         "conditions": config.model_dump(),

@@ -16,7 +16,7 @@ class Version:
     """A registered model's version.
 
     Attributes:
-        model: `<task>.<source>`.
+        model: `<prefix><task>.<source>`.
         number: of the version.
         run: id of the tracked run that made it.
         experiment: that made it.
@@ -35,7 +35,7 @@ class Nominee:
     """What is registered.
 
     Attributes:
-        model: `<task>.<source>`.
+        model: `<prefix><task>.<source>`.
         folder: of the checkpoint.
         experiment: that made it.
         fingerprint: of its training.
@@ -48,7 +48,13 @@ class Nominee:
 
 
 class Registry(ABC):
-    """Versions of models, of which one may be the champion."""
+    """Versions of models, of which one may be the champion.
+
+    Attributes:
+        prefix: put before the names of all models.
+    """
+
+    prefix: str = ""
 
     @abstractmethod
     def locked(self, model: str) -> AbstractContextManager[Any]:
