@@ -54,10 +54,10 @@ def test_the_page_shows_the_ensemble_of_the_project():
 def test_an_ensemble_has_a_name_of_its_own():
     experiments = find_experiments(PROJECT / "conf")
     (ensemble, *_) = find_ensembles(PROJECT / "conf", experiments).values()
-    check_names(experiments, ["digits"], {"mine": ensemble}, {})
+    check_names(experiments, ["digits"], {"mine": ensemble}, {}, {})
     for taken in ("craft_adam", "classification", "digits", "data_digits", "training_craft", "everything"):
         with pytest.raises(ConfigError, match=rf"^{taken}: an ensemble may not be named like a task"):
-            check_names(experiments, ["digits"], {taken: ensemble}, {})
+            check_names(experiments, ["digits"], {taken: ensemble}, {}, {})
 
 
 EXPERIMENT = """

@@ -13,15 +13,18 @@ from kedro.io import CatalogConfigResolver, DataCatalog
 from cv_pipelines import settings
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import (
+    Promotion,
     Study,
     file_of,
     find_ensembles,
     find_experiments,
+    find_promotions,
     find_sources,
     find_studies,
     groups_of,
 )
 from cv_pipelines.pipeline_registry import check_names, register_pipelines, study_pipeline
+from cv_pipelines.promotion.validation import check_promotion
 from cv_pipelines.tasks import TASKS
 from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
 from cv_pipelines.tuning.validation import check_study
@@ -35,8 +38,10 @@ SOURCES = find_sources(CONF)
 GROUPS = groups_of(EXPERIMENTS)
 ENSEMBLES = find_ensembles(CONF, EXPERIMENTS)
 STUDIES = find_studies(CONF, EXPERIMENTS)
-SECTIONS = {*EXPERIMENTS, *SOURCES, *ENSEMBLES, *STUDIES}
-NODES = PIPELINES["everything"].nodes
+PROMOTIONS = find_promotions(CONF, EXPERIMENTS)
+SECTIONS = {*EXPERIMENTS, *SOURCES, *ENSEMBLES, *STUDIES, *PROMOTIONS}
+WHOLE = sum((PIPELINES[name] for name in PROMOTIONS), PIPELINES["everything"])
+NODES = WHOLE.nodes
 TAGS = {
     "read_source": {"ingest"},
     "split_samples": {"prepare"},
@@ -52,6 +57,8 @@ TAGS = {
     "compare": {"report"},
     "search": {"tune", "gpu"},
     "draw_study": {"report"},
+    "promote": {"promote", "gpu"},
+    "enforce_decision": {"promote"},
 }
 LAYERS = {
     "02_intermediate": "intermediate",
@@ -105,6 +112,7 @@ def test_each_experiment_source_and_task_is_a_pipeline():
         *GROUPS,
         *ENSEMBLES,
         *STUDIES,
+        *PROMOTIONS,
         *tour,
         *(f"data_{name}" for name in SOURCES),
     }
@@ -184,7 +192,24 @@ def test_a_study_of_an_experiment_that_starts_from_another_runs_that_first():
 def test_a_study_may_not_be_named_like_anything_else():
     for name in ("digits", "classification", "classification_digits", "everything"):
         with pytest.raises(ConfigError, match=f"{name}: a study may not be named"):
-            check_names(EXPERIMENTS, SOURCES, ENSEMBLES, {name: Study(name, "classification_digits")})
+            check_names(EXPERIMENTS, SOURCES, ENSEMBLES, {name: Study(name, "classification_digits")}, {})
+
+
+def test_a_promotion_may_not_be_named_like_anything_else():
+    for name in ("digits", "classification_digits", "tune_digits", "everything"):
+        with pytest.raises(ConfigError, match=f"{name}: a promotion may not be named"):
+            check_names(EXPERIMENTS, SOURCES, ENSEMBLES, STUDIES, {name: Promotion(name, "x")})
+
+
+def test_a_promotion_trains_its_candidate_and_is_no_part_of_everything():
+    assert "promote_digits" in PROMOTIONS
+    for name, promotion in PROMOTIONS.items():
+        ran = {node.name: node for node in PIPELINES[name].nodes}
+        assert {f"{promotion.candidate}.train_model", f"{promotion.candidate}.draw_report"} <= ran.keys()
+        wanted = {f"{promotion.candidate}.{kind}" for kind in ("checkpoint", "metrics")}
+        assert wanted <= set(ran[f"{name}.promote"].inputs)
+        assert ran[f"{name}.enforce_decision"].inputs == [f"{name}.decision"]
+        assert name not in {node.namespace for node in PIPELINES["everything"].nodes}
 
 
 def test_a_start_from_another_experiment_is_an_edge():
@@ -224,7 +249,7 @@ def test_no_cycles_and_one_maker_a_dataset(name):
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_dataset_is_kept_in_memory(environment):
     catalog = DataCatalog.from_config(configured(environment, "catalog"))
-    for name in sorted(datasets(PIPELINES["everything"])):
+    for name in sorted(datasets(WHOLE)):
         assert entry(name, environment)
         assert type(catalog.get(name)).__name__ != "MemoryDataset", name
 
@@ -232,9 +257,7 @@ def test_no_dataset_is_kept_in_memory(environment):
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_parameter_stands_in_a_file(environment):
     known = configured(environment, "parameters")
-    wanted = {
-        name.removeprefix("params:") for name in PIPELINES["everything"].datasets() if name[:7] == "params:"
-    }
+    wanted = {name.removeprefix("params:") for name in WHOLE.datasets() if name[:7] == "params:"}
     assert wanted == SECTIONS
     assert declared() <= known.keys()
 
@@ -257,6 +280,9 @@ def test_every_section_is_valid_in_every_environment(name, environment):
         known = configured(environment, "parameters")
         members = {m: check_experiment(m, known[m], SOURCES) for m in ENSEMBLES[name].members}
         assert check_ensemble(name, values, members).members == list(ENSEMBLES[name].members)
+    elif name in PROMOTIONS:
+        candidate = configured(environment, "parameters")[PROMOTIONS[name].candidate]
+        check_promotion(name, values, check_experiment(name, candidate, SOURCES))
     elif name in STUDIES:
         check_study(name, values, configured(environment, "parameters")[STUDIES[name].experiment], SOURCES)
     else:
@@ -292,14 +318,14 @@ def test_a_dataset_lies_in_its_layer_under_its_namespace(name):
 
 def test_every_catalog_pattern_is_used_and_has_a_layer():
     patterns = configured("base", "catalog")
-    used = {name.split(".")[1] for name in datasets(PIPELINES["everything"])}
+    used = {name.split(".")[1] for name in datasets(WHOLE)}
     for pattern, values in patterns.items():
-        assert re.fullmatch(r"\{(source|experiment|group|ensemble|study)\}\.\w+", pattern)
+        assert re.fullmatch(r"\{(source|experiment|group|ensemble|study|promotion)\}\.\w+", pattern)
         assert pattern.split(".")[1] in used, f"{pattern} is made or read by no node"
         assert values["metadata"]["kedro-viz"]["layer"] in LAYERS.values()
         assert not values.get("versioned"), "versions are DVC's and MLflow's work"
 
 
 def test_no_two_datasets_share_a_file():
-    files = [entry(name)["filepath"] for name in datasets(PIPELINES["everything"])]
+    files = [entry(name)["filepath"] for name in datasets(WHOLE)]
     assert len(files) == len(set(files))

@@ -82,6 +82,52 @@ def results(metadata: ProjectMetadata) -> None:
 
 
 @cv.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--metric", help="Figure that is compared by class and slice; that of the task if not given.")
+@click.option("--resamples", type=click.IntRange(100), default=2000, show_default=True)
+@click.option(
+    "--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
+@click.pass_obj
+def compare(
+    metadata: ProjectMetadata,
+    a: str,
+    b: str,
+    metric: str | None,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> None:
+    """Compare the results on disk of two experiments or ensembles, A and B, scored under one contract."""
+    from cv_pipelines.comparing.compare import compare as compared
+    from cv_pipelines.comparing.results import check_contracts, load
+    from cv_pipelines.config.comparison import Bootstrap
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.pipelines.source_data import stored_source
+    from cv_pipelines.plots.compared import compared_page
+    from cv_pipelines.summary import conclude_comparison
+    from cv_pipelines.training.leaderboard import main_score
+    from cv_pipelines.training.score import clean
+
+    project = Path(metadata.project_path)
+    page = reports_of(metadata, "comparisons") / f"{a}_{b}.html"
+    try:
+        one, other = (load(project / "data", name) for name in (a, b))
+        check_contracts(one, other)
+        source, split = (one.metrics["contract"][key] for key in ("source", "split"))
+        data = stored_source(project, source, source_parameters(project, source)).only(split)
+        settings = Bootstrap(resamples=resamples, confidence=confidence, seed=seed)
+        found = clean(compared(one, other, data, metric or main_score(one.metrics)[0], settings))
+    except CvPipelinesError as error:
+        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+    write_text(page.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
+    write_text(page, compared_page(found))
+    conclude_comparison(found, page)
+
+
+@cv.command()
 @click.argument("source")
 @click.option(
     "--old",
@@ -116,6 +162,26 @@ def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
         raise click.ClickException(f"{where}{error}") from None
     except CvPipelinesError as error:
         raise click.ClickException(f"{source}: {error}") from None
+
+
+@cv.command()
+@click.argument("model")
+@click.option("--env", "-e", help="As given to the `kedro run` that promoted.")
+@click.pass_obj
+def rollback(metadata: ProjectMetadata, model: str, env: str | None) -> None:
+    """Make the champion of before the champion of MODEL (<task>.<source>) again."""
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.io.registry import MlflowRegistry
+    from cv_pipelines.io.tracking import Tracker, TrackingConfig
+
+    project = Path(metadata.project_path)
+    config = TrackingConfig.model_validate(configuration(project, env)["mlflow"])
+    try:
+        gone, now = MlflowRegistry(Tracker(config, project)).rollback(model)
+    except CvPipelinesError as error:
+        raise click.ClickException(str(error)) from None
+    after = f"version {now.number} ({now.experiment}) is the champion again" if now else "there is none now"
+    click.echo(f"{model}: version {gone.number} ({gone.experiment}) is not the champion any more; {after}")
 
 
 @cv.command(name="augment-gallery")

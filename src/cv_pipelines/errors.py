@@ -62,7 +62,11 @@ class CheckpointError(CvPipelinesError):
 
 
 class ContractError(CvPipelinesError):
-    """Members of an ensemble were trained or scored under contracts that differ; names the field and both."""
+    """Models that are put together or compared were scored under contracts that differ; names the fields."""
+
+
+class ComparisonError(CvPipelinesError):
+    """Saved results cannot be compared: missing, not of the data as they are now, or nothing pairs them."""
 
 
 class LaunchError(CvPipelinesError):
@@ -75,3 +79,11 @@ class LoaderError(CvPipelinesError):
 
 class StudyError(CvPipelinesError):
     """A search cannot go on: its storage is of another study or cannot be reached, or its trials fail."""
+
+
+class RegistryError(CvPipelinesError):
+    """The registry of models cannot be reached, refuses, or has nothing to roll back."""
+
+
+class PromotionRefusedError(CvPipelinesError):
+    """A candidate does not meet the conditions of its promotion; names each one that does not hold."""

@@ -50,6 +50,14 @@ class Study:
     experiment: str
 
 
+@dataclass(frozen=True)
+class Promotion:
+    """What the graph needs to know of a promotion."""
+
+    name: str
+    candidate: str
+
+
 def find_experiments(conf: Path) -> dict[str, Experiment]:
     """Read the experiments of `conf/{base,local}/parameters/experiments/*.yml`.
 
@@ -137,6 +145,22 @@ def find_studies(conf: Path, experiments: dict[str, Experiment]) -> dict[str, St
     return found
 
 
+def find_promotions(conf: Path, experiments: dict[str, Experiment]) -> dict[str, Promotion]:
+    """Read the promotions of `conf/{base,local}/parameters/promotions/*.yml`.
+
+    Raises:
+        ConfigError: a file is no YAML mapping, or a promotion names no known experiment.
+    """
+    found: dict[str, Promotion] = {}
+    for name, (path, values) in sorted(_sections(conf, "promotions").items()):
+        candidate = values.get("candidate")
+        if candidate not in experiments:
+            known = ", ".join(experiments)
+            raise ConfigError(f"{path}: {name}: candidate: no experiment {candidate!r}; there are {known}")
+        found[name] = Promotion(name, candidate)
+    return found
+
+
 def groups_of(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
     """Return the members of each group, in order of name."""
     names = sorted({e.group for e in experiments.values() if e.group})
@@ -159,7 +183,7 @@ def find_sources(conf: Path) -> list[str]:
 
 def file_of(conf: Path, name: str) -> Path | None:
     """Return the file that declares a name, whatever it is of (the strongest environment's)."""
-    kinds = ("sources", "experiments", "ensembles", "studies")
+    kinds = ("sources", "experiments", "ensembles", "studies", "promotions")
     known = {name: place for kind in kinds for name, place in _sections(conf, kind).items()}
     return known[name][0] if name in known else None
 

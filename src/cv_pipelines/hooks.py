@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.framework.hooks import hook_impl
 
-from cv_pipelines.errors import ConfigError, CvPipelinesError, DataLimitError
+from cv_pipelines.errors import ConfigError, CvPipelinesError, DataLimitError, PromotionRefusedError
 from cv_pipelines.experiments import (
     Ensemble,
     file_of,
     find_ensembles,
     find_experiments,
+    find_promotions,
     find_sources,
     find_studies,
 )
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REFUSED = 3
+"""Exit status of a run whose model was not promoted."""
+
 
 class ExperimentHooks:
     """Validates parameters, keeps one MLflow run an experiment, prints what came out and where it lies."""
@@ -47,6 +51,7 @@ class ExperimentHooks:
         self.experiments: list[str] = []
         self.ensembles: dict[str, Ensemble] = {}
         self.studies: list[str] = []
+        self.promotions: list[str] = []
         self.works: dict[str, Path] = {}
 
     @property
@@ -83,11 +88,12 @@ class ExperimentHooks:
         self.ensembles = find_ensembles(self.project / "conf", known)
         self.experiments = sorted(namespaces & (known.keys() | self.ensembles.keys()))
         self.studies = sorted(namespaces & find_studies(self.project / "conf", known).keys())
+        self.promotions = sorted(namespaces & find_promotions(self.project / "conf", known).keys())
         works = {node.namespace for node in pipeline.nodes if node.tags & {"train", "tune"}}
         self.works = {name: catalog[f"{name}.work"].load() for name in self.tracked if name in works}
         self.seconds = {}
         self.begun, self.total = 0, len(pipeline.nodes)
-        if self.tracked:
+        if self.tracked or self.promotions:
             self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
 
     def check(self, namespaces: set[str]) -> None:
@@ -96,6 +102,7 @@ class ExperimentHooks:
         Raises:
             ConfigError: lists every defect with file, key, value and what is allowed.
         """
+        from cv_pipelines.promotion.validation import check_promotion
         from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
 
         conf = self.project / "conf"
@@ -103,12 +110,14 @@ class ExperimentHooks:
         experiments = find_experiments(conf)
         ensembles = {n: e for n, e in find_ensembles(conf, experiments).items() if n in namespaces}
         studies = {n: s for n, s in find_studies(conf, experiments).items() if n in namespaces}
+        promotions = {n: p for n, p in find_promotions(conf, experiments).items() if n in namespaces}
         used = namespaces.union(*(one.members for one in ensembles.values()))
+        used |= {promotion.candidate for promotion in promotions.values()}
         used |= {study.experiment for study in studies.values()}
         used |= {experiments[n].source for n in used & experiments.keys()}
         configs: dict[str, ExperimentConfig] = {}
         defects: list[str] = []
-        later = [*ensembles, *studies]  # after what they build on
+        later = [*ensembles, *studies, *promotions]  # after what they build on
         for name in [*sorted(used - set(later)), *later]:
             where, values = f"{self._file(name)}: {name}", self.params.get(name, {})
             try:
@@ -118,6 +127,8 @@ class ExperimentHooks:
                     check_source(where, values)
                 elif name in ensembles and configs.keys() >= set(ensembles[name].members):
                     check_ensemble(where, values, {m: configs[m] for m in ensembles[name].members})
+                elif name in promotions and promotions[name].candidate in configs:
+                    check_promotion(where, values, configs[promotions[name].candidate])
                 elif name in studies and not defects:  # what it searches has to be sound first
                     self.check_study(where, values, sources)
             except ConfigError as error:
@@ -164,6 +175,11 @@ class ExperimentHooks:
             self.tracker.start(node.namespace, task | self.params[node.namespace])
         if self.tracker and node.namespace in self.studies:
             self.start_study(self.tracker, node.namespace)
+        if self.tracker and node.namespace in self.promotions:
+            from cv_pipelines.io.registry import MlflowRegistry
+            from cv_pipelines.promotion import registry
+
+            registry.use(MlflowRegistry(self.tracker))
 
     def start_study(self, tracker: Tracker, study: str) -> None:
         """Open the run of a study, and one of each of its trials when it begins."""
@@ -207,6 +223,10 @@ class ExperimentHooks:
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Log the reports, close the runs, write the leaderboard, print the table."""
         del pipeline
+        self.finish()
+
+    def finish(self) -> None:
+        """End a run that did all its work."""
         for name in self.tracked:
             folder = self.reporting / name
             if self.tracker and name in self.tracker.open:
@@ -221,6 +241,17 @@ class ExperimentHooks:
             from cv_pipelines.summary import conclude_study
 
             conclude_study(self.reporting / study, self.winners / f"{study}_best.yml")
+        for promotion in self.promotions:
+            self.conclude_promotion(promotion)
+
+    def conclude_promotion(self, promotion: str) -> None:
+        """Print a decision and attach it to the run of the model that it is about."""
+        from cv_pipelines.io.registry import MlflowRegistry
+        from cv_pipelines.summary import conclude_promotion
+
+        files = [self.reporting / promotion / name for name in ("decision.json", "decision.html")]
+        if self.tracker and all(file.exists() for file in files):
+            MlflowRegistry(self.tracker).attach(conclude_promotion(*files), files)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -228,12 +259,20 @@ class ExperimentHooks:
 
         Raises:
             click.ClickException: in place of a `CvPipelinesError`, which says itself what is wrong and where.
+                A model that was refused ends the run with status `REFUSED`: all else went well.
         """
+        if isinstance(error, PromotionRefusedError):
+            self.finish()
+            raise _Refused(f"{type(error).__name__}: {error}") from None
         self.close("FAILED")
         if isinstance(error, DataLimitError) and error.source:
             raise click.ClickException(f"DataLimitError: {self._file(error.source)}: {error}") from None
         if isinstance(error, CvPipelinesError):
             raise click.ClickException(f"{type(error).__name__}: {error}") from None
+
+
+class _Refused(click.ClickException):
+    exit_code = REFUSED
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

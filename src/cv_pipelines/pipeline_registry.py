@@ -3,7 +3,8 @@
 An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
 checkpoint it starts from. A task's pipeline runs that task's experiments of the tour; a group's pipeline
 runs the experiments that name it, and draws their curves together. An ensemble's pipeline runs its members,
-and lets them predict together; a study's searches the parameters of an experiment.
+and lets them predict together; a study's searches the parameters of an experiment. A promotion's runs an
+experiment and may put its model to use.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import (
     Ensemble,
     Experiment,
+    Promotion,
     Study,
     find_ensembles,
     find_experiments,
+    find_promotions,
     find_sources,
     find_studies,
     groups_of,
@@ -31,6 +34,7 @@ from cv_pipelines.pipelines.ensemble import pipeline as ensemble
 from cv_pipelines.pipelines.evaluate import pipeline as evaluate
 from cv_pipelines.pipelines.ingest import pipeline as ingest
 from cv_pipelines.pipelines.prepare import pipeline as prepare
+from cv_pipelines.pipelines.promote import pipeline as promote
 from cv_pipelines.pipelines.report import pipeline as report
 from cv_pipelines.pipelines.train import pipeline as train
 from cv_pipelines.pipelines.tune import pipeline as tune
@@ -83,13 +87,14 @@ def check_names(
     sources: list[str],
     ensembles: dict[str, Ensemble],
     studies: dict[str, Study],
+    promotions: dict[str, Promotion],
 ) -> None:
     """Check that no name is used twice: it is a folder, a namespace and a pipeline.
 
     Raises:
         ConfigError: names those that are.
     """
-    taken = {"__default__", "everything", *sources, *(e.task for e in experiments.values())}
+    taken = {"__default__", "comparisons", "everything", *sources, *(e.task for e in experiments.values())}
     taken |= {f"data_{name}" for name in sources}
     taken |= groups_of(experiments).keys()
     others = "a task, a source or a group"
@@ -97,6 +102,7 @@ def check_names(
         ("an experiment", experiments.keys()),
         ("an ensemble", ensembles.keys()),
         ("a study", studies.keys()),
+        ("a promotion", promotions.keys()),
     ):
         twice = sorted(taken & names)
         if twice:
@@ -109,7 +115,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name."""
     experiments, known = find_experiments(CONF), find_sources(CONF)
     ensembles, studies = find_ensembles(CONF, experiments), find_studies(CONF, experiments)
-    check_names(experiments, known, ensembles, studies)
+    promotions = find_promotions(CONF, experiments)
+    check_names(experiments, known, ensembles, studies, promotions)
     single = {name: experiment_pipeline(e, experiments) for name, e in experiments.items()}
     sources = {f"data_{name}": data_pipeline(name) for name in known}
     tour = [name for name, experiment in experiments.items() if experiment.tour]
@@ -123,6 +130,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         for name, one in ensembles.items()
     }
     searches = {name: study_pipeline(study, experiments) for name, study in studies.items()}
+    promoted = {
+        name: united([single[one.candidate], promote.create_pipeline(name, experiments[one.candidate])])
+        for name, one in promotions.items()
+    }
     groups = {task: united(single[name] for name in tour if experiments[name].task == task) for task in tasks}
     return {
         "__default__": united(single[name] for name in tour),
@@ -139,6 +150,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         **compared,
         **joined,
         **searches,
+        **promoted,  # not part of `everything`: it changes what is in use
         **single,
         **sources,
     }

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cv_pipelines.io.page import write_text
+from cv_pipelines.plots.compared import percent, signed, verdict
 from cv_pipelines.plots.leaderboard import index_page
+from cv_pipelines.plots.theme import number
 from cv_pipelines.training.leaderboard import collect
 
 
@@ -88,3 +91,62 @@ def trials_list(found: dict[str, Any], trials: pd.DataFrame) -> Table:
         drawn = [f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
         table.add_row(str(row["number"]), f"{row['value']:.4f}", f"{row['seconds']:.1f}", *drawn)
     return table
+
+
+def conclude_comparison(found: dict[str, Any], page: Path) -> None:
+    """Print what a comparison of two models found, and where its page lies.
+
+    Args:
+        found: what its JSON file holds.
+        page: of it.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for kind, rows in {"score": found["overall"], **found["slices"]}.items():
+        console.print(comparison_table(found, kind, rows))
+    console.print(verdict(found), markup=False, highlight=False)
+    console.print(f"Page         {page}", soft_wrap=True, highlight=False)
+    console.print(f"JSON         {page.with_suffix('.json')}", soft_wrap=True, highlight=False)
+
+
+def comparison_table(found: dict[str, Any], kind: str, rows: list[dict[str, Any]]) -> Table:
+    """Lay out one kind of rows of a comparison: both figures, the difference and its interval."""
+    what = f"A: {found['a']}   B: {found['b']}" if kind == "score" else f"{found['metric']} by {kind}"
+    table = Table(title=escape(what), title_justify="left")
+    table.add_column(kind, overflow="fold")
+    covered = percent(found["confidence"])
+    for heading in ("A", "B", "B minus A", f"{covered} interval", "B better", "of"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            escape(row["name"]),
+            number(row["a"], 4),
+            number(row["b"], 4),
+            signed(row["effect"]),
+            f"{signed(row['low'])} to {signed(row['high'])}",
+            percent(row["better"]),
+            f"{row['n']:,}",
+        )
+    return table
+
+
+def conclude_promotion(file: Path, page: Path) -> str:
+    """Print a decision and every condition of it.
+
+    Args:
+        file: JSON of the decision.
+        page: of it.
+
+    Returns:
+        Id of the run that made the challenger.
+    """
+    decision = json.loads(file.read_text(encoding="utf8"))
+    title = f"{decision['model']}, version {decision['challenger']['number']}: {decision['outcome']}"
+    table = Table(title=escape(title), title_justify="left")
+    for heading in ("condition", "", "what was measured and asked"):
+        table.add_column(heading, overflow="fold")
+    for one in decision["checks"]:
+        table.add_row(one["name"], "holds" if one["passed"] else "does not hold", escape(one["told"]))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"Decision     {page}", soft_wrap=True, highlight=False)
+    return str(decision["challenger"]["run"])

@@ -32,12 +32,14 @@ class TrackingConfig(BaseModel):
     Attributes:
         tracking_uri: where runs are kept; MLFLOW_TRACKING_URI wins.
         experiment: MLflow's name for the whole project.
+        models: put before the names of registered models.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     tracking_uri: str
     experiment: str
+    models: str = ""
 
 
 class Tracker:
@@ -57,6 +59,7 @@ class Tracker:
         # MLflow's own patience is about ten minutes a call; ours is the outbox.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         place = hashlib.blake2b(f"{self.uri} {config.experiment}".encode(), digest_size=4).hexdigest()
         self.outbox = Outbox(project / "data" / "outbox" / place, lambda: (self.client, self.experiment_id))
         self.parent: Journal | None = None
@@ -66,6 +69,13 @@ class Tracker:
         self.parameters: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, tuple[str | None, dict[str, str]]] = {}
         self._stop = threading.Event()
+
+    @property
+    def lock_folder(self) -> Path:
+        """Where locks lie: beside a database file, for all that use it; else in the project."""
+        if self.uri.startswith("sqlite:///"):
+            return Path(self.uri.removeprefix("sqlite:///")).parent / ".locks"
+        return self.outbox.folder / "locks"
 
     @cached_property
     def client(self) -> MlflowClient:

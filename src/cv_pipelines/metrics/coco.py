@@ -160,13 +160,31 @@ def coco_scores(
 
 
 def _evaluate(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType) -> COCOeval:
-    # pycocotools writes into every object it is given
-    reference = _index(truth, [dict(a) for a in truth["annotations"]])
-    detections = reference.loadRes([dict(r) for r in found]) if found else _index(truth, [])
-    evaluation = COCOeval(reference, detections, iou_type)
-    evaluation.evaluate()
+    evaluation = matched(truth, found, iou_type)
     evaluation.accumulate()
     evaluation.summarize()
+    return evaluation
+
+
+def matched(
+    truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType = "bbox"
+) -> COCOeval:
+    """Match results with true objects, image by image: the one step that looks at boxes.
+
+    Args:
+        truth: COCO annotations.
+        found: COCO results; may be empty.
+        iou_type: "bbox", "segm" or "keypoints".
+
+    Returns:
+        A `COCOeval` after `evaluate`: its `evalImgs` are independent of each other.
+    """
+    # pycocotools writes into every object it is given
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference = _index(truth, [dict(a) for a in truth["annotations"]])
+        detections = reference.loadRes([dict(r) for r in found]) if found else _index(truth, [])
+        evaluation = COCOeval(reference, detections, iou_type)
+        evaluation.evaluate()
     return evaluation
 
 

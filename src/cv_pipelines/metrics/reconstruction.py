@@ -34,7 +34,7 @@ def reconstruction_scores(images: np.ndarray, reconstructions: np.ndarray) -> di
         return dict.fromkeys(["mse", "psnr", "ssim"], np.nan)
     mse = float(errors.mean())
     psnr = float(-10 * np.log10(mse)) if mse > 0 else float("inf")
-    return {"mse": mse, "psnr": psnr, "ssim": float(_ssim(images, reconstructions).mean())}
+    return {"mse": mse, "psnr": psnr, "ssim": float(per_sample_ssim(images, reconstructions).mean())}
 
 
 def per_sample_mse(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -59,7 +59,16 @@ def per_sample_mse(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarra
     return np.array([((a.astype(np.float64) - b) ** 2).mean() for a, b in pairs], dtype=np.float64) / 255**2
 
 
-def _ssim(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+def per_sample_ssim(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Return (N,) float64, each sample's structural similarity; see `reconstruction_scores`.
+
+    Args:
+        images: (N, H, W) or (N, H, W, C) uint8, N > 0.
+        reconstructions: the same shape, uint8.
+
+    Raises:
+        ValueError: a side is below 3 pixels.
+    """
     side = min(images.shape[1:3])
     if side < 3:
         raise ValueError(f"images are {images.shape[2]}×{images.shape[1]} pixels; SSIM needs 3 at least")

@@ -11,7 +11,7 @@ from cv_pipelines.plots.leaderboard import index_page
 from cv_pipelines.plots.meanings import contract_meaning, score_meaning
 from cv_pipelines.plots.theme import finite, number
 
-__all__ = ["Section", "data_page", "index_page", "report_page"]
+__all__ = ["Section", "contract_table", "data_page", "index_page", "report_page", "tile"]
 
 TILES = 4
 _ARROWS = {"higher": "↑ higher is better", "lower": "↓ lower is better", "": ""}
@@ -37,7 +37,7 @@ def report_page(
     """
     blocks = [
         Block("Scores", _tiles(scores) + _score_table(scores)),
-        Block("What these numbers mean", _contract_table(contract)),
+        Block("What these numbers mean", contract_table(contract)),
         *sections_html(sections),
     ]
     if notes:
@@ -49,7 +49,7 @@ def report_page(
 def _tiles(scores: Mapping[str, float | None]) -> str:
     # A score with a slash is one class of a family: the table has it.
     headline = [(name, value) for name, value in scores.items() if finite([value]) and "/" not in name]
-    tiles = "".join(_tile(number(value), name) for name, value in headline[:TILES])
+    tiles = "".join(tile(number(value), name) for name, value in headline[:TILES])
     return f'<div class="tiles">{tiles}</div>' if tiles else ""
 
 
@@ -62,7 +62,8 @@ def _score_table(scores: Mapping[str, float | None]) -> str:
     return table(["score", "value", "what it says", ""], rows)
 
 
-def _contract_table(contract: Mapping[str, Any]) -> str:
+def contract_table(contract: Mapping[str, Any]) -> str:
+    """Return an HTML table of what figures hold for, key by key, and what each key says."""
     lead = "A number holds for one contract only. Compare it with another only where all of this is the same."
     rows = [[key.replace("_", " "), value, contract_meaning(key)] for key, value in contract.items()]
     return paragraphs(lead) + table(["", "here", "what it says"], rows)
@@ -87,7 +88,7 @@ def data_page(
         quarantine: the last part, see `defects.quarantine_block`.
     """
     rows = [[key.replace("_", " "), _fact(key, value)] for key, value in facts.items()]
-    headline = "".join(_tile(value, name) for name, value in tiles.items())
+    headline = "".join(tile(value, name) for name, value in tiles.items())
     blocks = [
         Block("Facts", f'<div class="tiles">{headline}</div>' + table(["", ""], rows)),
         *sections_html(sections),
@@ -104,5 +105,6 @@ def _fact(key: str, value: Any) -> Any:
     return value
 
 
-def _tile(value: str, name: str) -> str:
+def tile(value: str, name: str) -> str:
+    """Return a headline: what is shown large, and the name below it."""
     return f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'

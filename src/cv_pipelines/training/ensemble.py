@@ -159,16 +159,19 @@ def check_data(config: EnsembleConfig, members: list[Member], data: SourceData) 
     Raises:
         ContractError: names the member, the field and both values.
     """
-    now = _facts(data.categories)
+    now = class_lists(data.categories)
     scored = len(scored_part(members[0].evaluated_as(config), data).samples)
     for member in members:
         for seed, checkpoint in member.checkpoints.items():
-            _check_alike(f"{member.name}, seed {seed}", "trained", _facts(checkpoint.meta.categories), now)
+            _check_alike(
+                f"{member.name}, seed {seed}", "trained", class_lists(checkpoint.meta.categories), now
+            )
         if member.contract["split"] == config.evaluate.split:
             _check_alike(member.name, "scored", {"n": member.contract["n"]}, {"n": scored})
 
 
-def _facts(categories: Categories) -> dict[str, Any]:
+def class_lists(categories: Categories) -> dict[str, Any]:
+    """Return what two sources need alike for a model of one to fit the other: names of classes, in order."""
     names = {f"{kind} classes": categories.names(kind) for kind in ("labels", "objects", "mask")}
     return {**names, "multi_label": categories.multi_label}
 

@@ -1,0 +1,1 @@
+"""Decides whether a trained model is put to use."""

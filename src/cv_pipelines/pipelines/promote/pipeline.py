@@ -1,0 +1,40 @@
+"""Wiring of the promote stage."""
+
+from functools import partial, update_wrapper
+
+from kedro.pipeline import Node, Pipeline
+
+from cv_pipelines.experiments import Experiment
+from cv_pipelines.pipelines.promote.nodes import enforce_decision, promote
+from cv_pipelines.pipelines.source_data import source_inputs
+
+
+def create_pipeline(promotion: str, candidate: Experiment) -> Pipeline:
+    """Checkpoint and scores of an experiment to a decision; its model may be in use afterwards."""
+    name, decision = candidate.name, f"{promotion}.decision"
+    inputs = {
+        "promotion": f"params:{promotion}",
+        "experiment": f"params:{name}",
+        "checkpoint": f"{name}.checkpoint",
+        "metrics": f"{name}.metrics",
+        "facts": f"{candidate.source}.data_facts",
+        **source_inputs(candidate.source, "statistics"),
+    }
+    nodes = [
+        Node(
+            update_wrapper(partial(promote, promotion), promote),
+            inputs=inputs,
+            outputs=[decision, f"{promotion}.decision_page"],
+            name="promote",
+            namespace=promotion,
+            tags=["gpu"],
+        ),
+        Node(
+            update_wrapper(partial(enforce_decision, promotion), enforce_decision),
+            inputs={"decision": decision},
+            outputs=None,
+            name="enforce_decision",
+            namespace=promotion,
+        ),
+    ]
+    return Pipeline([node.tag("promote") for node in nodes])

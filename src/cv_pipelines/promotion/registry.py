@@ -1,0 +1,100 @@
+"""What a promotion needs of a registry of models; which one it is, whoever starts the run says."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cv_pipelines.errors import RegistryError
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model's version.
+
+    Attributes:
+        model: `<prefix><task>.<source>`.
+        number: of the version.
+        run: id of the tracked run that made it.
+        experiment: that made it.
+        withdrawn: whether it was champion and somebody rolled it back.
+    """
+
+    model: str
+    number: str
+    run: str
+    experiment: str
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True)
+class Nominee:
+    """What is registered.
+
+    Attributes:
+        model: `<prefix><task>.<source>`.
+        folder: of the checkpoint.
+        experiment: that made it.
+        fingerprint: of its training.
+    """
+
+    model: str
+    folder: Path
+    experiment: str
+    fingerprint: str
+
+
+class Registry(ABC):
+    """Versions of models, of which one may be the champion.
+
+    Attributes:
+        prefix: put before the names of all models.
+    """
+
+    prefix: str = ""
+
+    @abstractmethod
+    def locked(self, model: str) -> AbstractContextManager[Any]:
+        """Hold off other promotions of a model."""
+
+    @abstractmethod
+    def nominate(self, nominee: Nominee) -> Version:
+        """Register a checkpoint as challenger; one that is registered already keeps its version."""
+
+    @abstractmethod
+    def champion(self, model: str) -> Version | None:
+        """Return the champion; None if there is none."""
+
+    @abstractmethod
+    def fetch(self, version: Version, folder: Path) -> Path:
+        """Copy a version's files as they lie in the registry into a folder; return the checkpoint's."""
+
+    @abstractmethod
+    def crown(self, version: Version, expected: Version | None) -> bool:
+        """Make a version the champion, unless the champion is not the expected one any more."""
+
+    @abstractmethod
+    def note(self, version: Version, tags: dict[str, str]) -> None:
+        """Tag a version and its run."""
+
+
+_registries: list[Registry] = []
+
+
+def use(registry: Registry) -> None:
+    """Let all promotions of this process go to a registry; nodes are given tables, so it comes this way."""
+    _registries[:] = [registry]
+
+
+def current() -> Registry:
+    """Return the registry of this process.
+
+    Raises:
+        RegistryError: none was named.
+    """
+    if not _registries:
+        raise RegistryError("no registry of models was named to this process")
+    return _registries[0]
