@@ -71,3 +71,11 @@ class LoaderError(CvPipelinesError):
 
 class StudyError(CvPipelinesError):
     """A search cannot go on: its storage is of another study or cannot be reached, or its trials fail."""
+
+
+class InputError(CvPipelinesError):
+    """What a model is to predict is missing or not of its kind, or its results cannot be kept there."""
+
+
+class ExportError(CvPipelinesError):
+    """A model cannot be exported, or the exported file says something else than the model."""
