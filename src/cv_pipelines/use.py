@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cv_pipelines.data.datasets import SourceData
+from cv_pipelines.inference import int8
+from cv_pipelines.inference.export import SUFFIXES, Export, Format, write_model
+from cv_pipelines.inference.graphs import graph_of
 from cv_pipelines.inference.inputs import open_input
 from cv_pipelines.inference.model import Trained
+from cv_pipelines.inference.parts import write_whole
 from cv_pipelines.inference.run import Options, Outcome, predict_input
 from cv_pipelines.training.checkpoints import Checkpoint
+from cv_pipelines.training.predict import scored_part
 
 WHAT = {
     "predictions": "Parquet, what the model says",
@@ -67,6 +75,69 @@ def outcome_table(model: Trained, kind: str, outcome: Outcome) -> Table:
     }
     for name, path in outcome.files.items():
         table.add_row(name, str(counts.get(name, "")), str(path), WHAT[name])
+    return table
+
+
+def export(
+    checkpoint: Checkpoint, data: SourceData, folder: Path, form: Format, with_int8: bool
+) -> dict[str, Any]:
+    """Write a model for use elsewhere, check it, and say what came out; the same is kept as JSON beside it.
+
+    Args:
+        checkpoint: the model.
+        data: its source: outputs are compared on the evaluation split, int8 ranges observed on train.
+        folder: of the files.
+        form: of the file.
+        with_int8: write an ONNX file that computes in 8 bits, too, and measure what that costs and gains.
+
+    Raises:
+        ExportError: the model cannot be exported, or what was written says something else.
+    """
+    graph = graph_of(Trained(checkpoint, "cpu"))
+    path = folder / f"{checkpoint.meta.experiment}{SUFFIXES[form]}"
+    written = write_model(graph, scored_part(graph.trained[0].config, data), path, form)
+    report = export_report(written)
+    if with_int8:
+        small = path.with_suffix(".int8.onnx")
+        int8.quantize(graph, path, data.only("train"), small)
+        report["int8"] = {"file": small.name, **int8.compared(graph, path, small, data)}
+    write_whole(path.with_name(path.name + ".json"), json.dumps(report, indent=2) + "\n")
+    console().print(export_table(path, report))
+    return report
+
+
+def export_report(written: Export) -> dict[str, Any]:
+    """Return what is kept beside an exported file."""
+    return {
+        "file": written.path.name,
+        "bytes": written.path.stat().st_size,
+        "largest_difference": written.difference,
+        "samples_compared": written.checked,
+        "contract": written.contract,
+    }
+
+
+def export_table(path: Path, report: dict[str, Any]) -> Table:
+    """Lay out the files that were written, with score, size and speed where they were measured."""
+    compared = f"{report['samples_compared']} samples compared, largest difference"
+    axes = ", ".join(report["contract"]["dynamic_axes"])
+    title = f"{path.name}: {compared} {report['largest_difference']:.1g}; free axes: {axes}"
+    table = Table(title=title, title_justify="left")
+    measured = report.get("int8")
+    score = [measured["score_name"], "ms a sample"] if measured else []
+    for heading in ("file", "kB", *score):
+        table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
+    if measured is None:
+        table.add_row(str(path), f"{report['bytes'] / 1000:,.0f}")
+        return table
+    for kind, file in (("float32", path), ("int8", path.with_name(measured["file"]))):
+        found = measured[kind]
+        table.add_row(
+            str(file),
+            f"{found['bytes'] / 1000:,.0f}",
+            f"{found['values'][measured['score_name']]:.4f}",
+            f"{found['milliseconds_a_sample']:.3f}",
+        )
     return table
 
 

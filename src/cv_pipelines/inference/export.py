@@ -53,7 +53,7 @@ class Export:
     checked: int
 
 
-def export(graph: Graph, data: SourceData, path: Path, form: Format) -> Export:
+def write_model(graph: Graph, data: SourceData, path: Path, form: Format) -> Export:
     """Write a model, load what was written, and compare outputs on real samples.
 
     Args:
@@ -89,7 +89,7 @@ def export(graph: Graph, data: SourceData, path: Path, form: Format) -> Export:
 
 
 def example_batches(graph: Graph, data: SourceData) -> Iterator[np.ndarray]:
-    """Yield real inputs as the contract wants them: batches of several sizes, larger images where any size does.
+    """Yield real inputs as the contract wants them: batches of several sizes, larger images where possible.
 
     The first one has several samples: of a single one, tracing would conclude that there is always one.
     """

@@ -75,7 +75,11 @@ class Graph(nn.Module):
         trained = self.trained[0]
         preprocessing = trained.meta.preprocessing
         if trained.kind == "signal":
-            given = {"dtype": "float32", "layout": "batch, channels, time", "values": "as measured"}
+            given: dict[str, Any] = {
+                "dtype": "float32",
+                "layout": "batch, channels, time",
+                "values": "as measured",
+            }
             given |= {"shape": list(trained.window)}
         else:
             colors = "RGB" if trained.channels == 3 else "grey"

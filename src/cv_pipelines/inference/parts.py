@@ -22,6 +22,7 @@ from cv_pipelines.inference.rows import DEFECTS, READ, SAMPLES
 
 NOTE = "run.json"
 TABLES = ("predictions", "samples", "quarantine", "read")
+Row = dict[str, Any]
 MADE = (*TABLES, "pictures", "coco.json", NOTE)
 
 
@@ -43,7 +44,7 @@ class Parts:
     ) -> None:
         self.folder = folder
         self.schemas = dict(zip(TABLES, (predictions, SAMPLES, DEFECTS, READ), strict=True))
-        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+        self.rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")
         try:
@@ -82,9 +83,7 @@ class Parts:
                 if path.suffix != ".parquet" or int(path.stem.split("-")[1]) >= self.number:
                     path.unlink()
 
-    def add(
-        self, names: list[str], samples: list[dict], predictions: list[dict], defects: list[dict]
-    ) -> None:
+    def add(self, names: list[str], samples: list[Row], predictions: list[Row], defects: list[Row]) -> None:
         """Take over results; they are on the disk after `flush`.
 
         Args:

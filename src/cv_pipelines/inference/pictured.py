@@ -42,7 +42,7 @@ def annotated(
     scale = max(display_scale(whole.size, SIDE), 1.0)
     canvas = resized(whole, scale) if scale > 1 else whole
     if task == "detection":
-        boxes = [Box(*(row[k] for k in "xywh"), row["label"], row["score"]) for row in rows]
+        boxes = [Box(r["x"], r["y"], r["w"], r["h"], r["label"], r["score"]) for r in rows]
         return draw_boxes(canvas, [], [box for box in boxes if (box.score or 0.0) >= SURE], scale)
     if task == "segmentation":
         classes = categories.mask

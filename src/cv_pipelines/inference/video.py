@@ -54,7 +54,7 @@ class Video:
         while video.grab():
             name = f"{self.path.name}#{number:06d}"
             if number % self.every == 0 and name not in done:
-                yield Pending(name, partial(_frame, *video.retrieve(), self.channels))
+                yield Pending(name, partial(_frame, video.retrieve(), self.channels))
             number += 1
         told, end = self._told(video), f"{self.path.name}#end"
         if number < told * (1 - SLACK) - 1 and end not in done:
@@ -70,7 +70,8 @@ class Video:
         return int(video.get(_opencv().CAP_PROP_FRAME_COUNT))
 
 
-def _frame(usable: bool, pixels: np.ndarray, channels: int) -> Reading:
+def _frame(retrieved: tuple[bool, np.ndarray], channels: int) -> Reading:
+    usable, pixels = retrieved
     if not usable:
         raise BadSampleError("broken frame", "it cannot be decoded")
     return Reading(image_tensor(np.ascontiguousarray(pixels[..., ::-1]), channels))  # OpenCV gives BGR

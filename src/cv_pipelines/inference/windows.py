@@ -189,7 +189,8 @@ def _defects(block: Block) -> dict[int, tuple[str, str]]:
 
 def _by_time(blocks: Iterator[Block], layout: Layout, length: int, step: int) -> Iterator[Window]:
     """Cut a recording into windows, holding no more of it than one block and one window."""
-    held, start, defects = np.empty((0, len(layout.channels))), 0, {}
+    held, start = np.empty((0, len(layout.channels))), 0
+    defects: dict[int, tuple[str, str]] = {}
     for block in blocks:
         values = block.values if layout.raw else block.values[:, layout.channels]
         held = np.concatenate([held, values]) if len(held) else values
@@ -209,7 +210,8 @@ def _by_key(blocks: Iterator[Block], layout: Layout) -> Iterator[Window]:
     """Gather the rows that have one key in the `window` column, one after another."""
     assert layout.window is not None
     parts: list[np.ndarray] = []
-    key, defect, seen = np.nan, None, set()
+    seen: set[str] = set()
+    key, defect = np.nan, None
     for block in blocks:
         defects = _defects(block)
         keys = block.values[:, layout.window]
