@@ -1,4 +1,4 @@
-"""Models of every task with random weights, as checkpoints; they say nothing sensible, but always the same."""
+"""Models of every task with random weights: what they say has no sense, but is always the same."""
 
 import pytest
 import torch

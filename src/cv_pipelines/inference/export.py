@@ -66,9 +66,11 @@ def write_model(graph: Graph, data: SourceData, path: Path, form: Format) -> Exp
         ExportError: a library is missing, PyTorch cannot trace the model, or the outputs differ.
     """
     inputs = list(example_batches(graph, data))
+    program, dynamic = traced(graph, inputs[0])
+    if "height" in dynamic:
+        inputs.append(wider(inputs[0], graph.multiple))
     with torch.inference_mode():
         expected = [graph(torch.from_numpy(batch)).numpy() for batch in inputs]
-    program, dynamic = traced(graph, inputs[0])
     contract = graph.contract() | {"dynamic_axes": dynamic}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"writing.{path.name}")
@@ -89,7 +91,7 @@ def write_model(graph: Graph, data: SourceData, path: Path, form: Format) -> Exp
 
 
 def example_batches(graph: Graph, data: SourceData) -> Iterator[np.ndarray]:
-    """Yield real inputs as the contract wants them: batches of several sizes, larger images where possible.
+    """Yield real inputs as the contract wants them, in batches of several sizes.
 
     The first one has several samples: of a single one, tracing would conclude that there is always one.
     """
@@ -100,9 +102,16 @@ def example_batches(graph: Graph, data: SourceData) -> Iterator[np.ndarray]:
     for size in (2, 1, 7):
         yield np.stack([same[place % len(same)] for place in range(size)])
     yield np.stack(same)
-    if len(graph.dynamic_shapes()) > 1:
-        wider = ((0, 0), (0, 0), (0, graph.multiple), (0, 2 * graph.multiple))
-        yield np.pad(np.stack(same[:2]), wider, mode="edge")
+
+
+def wider(batch: np.ndarray, multiple: int) -> np.ndarray:
+    """Enlarge images to another size whose sides differ and are more than once divisible by `multiple`.
+
+    Of equal sides, and of numbers that are 1, tracing would conclude that they always are.
+    """
+    height, width = batch.shape[2:]
+    more = (multiple, 2 * multiple if height + multiple != width + 2 * multiple else 3 * multiple)
+    return np.pad(batch, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="edge")
 
 
 def sample_of(graph: Graph, data: SourceData, index: int) -> np.ndarray:
@@ -132,9 +141,10 @@ def traced(graph: Graph, example: np.ndarray) -> tuple[ExportedProgram, list[str
     reason = ""
     names = {0: "batch", 2: "height", 3: "width"}
     for shapes in graph.dynamic_shapes():
+        given = torch.from_numpy(wider(example, graph.multiple) if len(shapes) > 1 else example)
         try:
             with quiet():
-                program = torch.export.export(graph, (torch.from_numpy(example),), dynamic_shapes=(shapes,))
+                program = torch.export.export(graph, (given,), dynamic_shapes=(shapes,))
         except Exception as error:  # PyTorch raises many kinds
             reason = reason or f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         else:
