@@ -102,6 +102,10 @@ def export(
         int8.quantize(graph, path, data.only("train"), small)
         report["int8"] = {"file": small.name, **int8.compared(graph, path, small, data)}
     write_whole(path.with_name(path.name + ".json"), json.dumps(report, indent=2) + "\n")
+    axes = ", ".join(report["contract"]["dynamic_axes"])
+    compared = f"{report['samples_compared']} inputs compared"
+    largest = f"largest difference {report['largest_difference']:.1g}"
+    console().print(f"{path.name}: {compared}, {largest}; free axes: {axes}", soft_wrap=True, highlight=False)
     console().print(export_table(path, report))
     return report
 
@@ -119,10 +123,7 @@ def export_report(written: Export) -> dict[str, Any]:
 
 def export_table(path: Path, report: dict[str, Any]) -> Table:
     """Lay out the files that were written, with score, size and speed where they were measured."""
-    compared = f"{report['samples_compared']} samples compared, largest difference"
-    axes = ", ".join(report["contract"]["dynamic_axes"])
-    title = f"{path.name}: {compared} {report['largest_difference']:.1g}; free axes: {axes}"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     measured = report.get("int8")
     score = [measured["score_name"], "ms a sample"] if measured else []
     for heading in ("file", "kB", *score):

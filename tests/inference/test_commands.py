@@ -152,8 +152,8 @@ def test_a_damaged_checkpoint_is_named(project, tmp_path):
     assert "no checkpoint" in project("predict", "classification_digits", "photos", "--to", "out").output
 
 
-def test_progress_and_json_are_of_the_same_export(project, tmp_path):
+def test_the_terminal_and_the_json_of_an_export_agree(project, tmp_path):
     done = project("export", "classification_digits", "--to", "exported")
     report = json.loads((tmp_path / "exported/classification_digits.onnx.json").read_text())
     assert report["largest_difference"] <= 1e-4
-    assert f"{report['samples_compared']} samples compared" in done.output
+    assert f"{report['samples_compared']} inputs compared" in done.output
