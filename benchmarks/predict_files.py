@@ -27,7 +27,7 @@ from cv_pipelines.inference.run import Options, predict_input
 from cv_pipelines.models import builder
 from cv_pipelines.training.checkpoints import Checkpoint, Meta
 
-COUNT, BATCH, SIDE, WORKERS = 384, 32, 160, 2
+COUNT, BATCH, SIDE, WORKERS = 256, 32, 160, 2
 HEIGHT, WIDTH = 375, 500
 
 

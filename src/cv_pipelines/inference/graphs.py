@@ -169,8 +169,8 @@ GRAPHS: dict[str, type[Graph]] = {
 
 REFUSED = {
     "detection": (
-        "torchvision's detectors choose how to suppress overlapping boxes by how many there are, which PyTorch "
-        "cannot trace; `kedro cv predict` runs it"
+        "torchvision's detectors choose how to suppress overlapping boxes by how many there are, which "
+        "PyTorch cannot trace; `kedro cv predict` runs it"
     ),
     "gan": "it makes images of noise; there is no input whose outputs could be compared",
 }
