@@ -14,6 +14,7 @@ from cv_pipelines.io.page import write_text
 from cv_pipelines.stages import dvc_yaml, raw_note
 
 if TYPE_CHECKING:
+    from cv_pipelines.inference.export import Format
     from cv_pipelines.training.job import Job
 
 
@@ -291,6 +292,98 @@ def worker(metadata: ProjectMetadata, experiment: str, env: str | None, patience
         join(experiment, config.train, folder, patience)
     except CvPipelinesError as error:
         raise click.ClickException(f"{experiment}: {error}") from None
+
+
+@cv.command()
+@click.argument("experiment")
+@click.argument("given", metavar="INPUT")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the results; where it holds some of the same run, only what is missing is done.",
+)
+@click.option("--pictures", is_flag=True, help="Draw the predictions on the images.")
+@click.option("--seed", type=int, help="Of the trainings of EXPERIMENT; the first one if not given.")
+@click.option("--batch-size", type=click.IntRange(1), help="Samples at once; as in evaluation if not given.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Reading threads.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Frames of a video.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="As in training if not given.")
+@click.option("--fresh", is_flag=True, help="Remove the results that lie there first.")
+@click.pass_obj
+def predict(
+    metadata: ProjectMetadata,
+    experiment: str,
+    given: str,
+    folder: Path,
+    pictures: bool,
+    seed: int | None,
+    batch_size: int | None,
+    workers: int,
+    every: int,
+    device: str | None,
+    fresh: bool,
+) -> None:
+    """Predict INPUT with the trained EXPERIMENT.
+
+    INPUT is an image, a folder of images, a video, the HTTP address of an image, or for sensor models a CSV
+    file of windows or of a recording. Fails if nothing in it could be predicted.
+    """
+    from cv_pipelines import use
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.inference.run import Options
+    from cv_pipelines.io.models import find_model
+
+    options = Options(batch_size, workers, pictures=pictures, fresh=fresh)
+    try:
+        model = find_model(Path(metadata.project_path) / "data", experiment, seed)
+        outcome = use.predict(model, given, folder, options, device, every)
+    except CvPipelinesError as error:
+        raise click.ClickException(str(error)) from None
+    if not outcome.samples:
+        raise click.ClickException(f"nothing could be predicted; {folder / 'quarantine'} says why")
+
+
+@cv.command()
+@click.argument("experiment")
+@click.option("--format", "form", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
+@click.option("--int8", is_flag=True, help="Also in 8 bits, with the score that it costs; for ONNX.")
+@click.option("--seed", type=int, help="Of the trainings of EXPERIMENT; the first one if not given.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the files; data/06_models/EXPERIMENT/export if not given.",
+)
+@click.pass_obj
+def export(
+    metadata: ProjectMetadata,
+    experiment: str,
+    form: Format,
+    int8: bool,
+    seed: int | None,
+    folder: Path | None,
+) -> None:
+    """Write the trained EXPERIMENT for use without this project, checked on samples of its source."""
+    if int8 and form != "onnx":
+        raise click.UsageError("--int8 writes an ONNX file: leave out --format, or say onnx")
+    from cv_pipelines import use
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.inference.graphs import check_exportable
+    from cv_pipelines.io.models import find_model
+    from cv_pipelines.pipelines.source_data import stored_source
+
+    project = Path(metadata.project_path)
+    folder = folder or project / "data/06_models" / experiment / "export"
+    try:
+        model = find_model(project / "data", experiment, seed)
+        source: str = model.meta.config["source"]
+        check_exportable(experiment, model.meta.config["task"])
+        data = stored_source(project, source, source_parameters(project, source))
+        use.export(model, data, folder, form, int8)
+    except CvPipelinesError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def reports_of(metadata: ProjectMetadata, experiment: str) -> Path:

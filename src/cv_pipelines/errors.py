@@ -87,3 +87,11 @@ class RegistryError(CvPipelinesError):
 
 class PromotionRefusedError(CvPipelinesError):
     """A candidate does not meet the conditions of its promotion; names each one that does not hold."""
+
+
+class InputError(CvPipelinesError):
+    """What a model is to predict is missing or not of its kind, or its results cannot be kept there."""
+
+
+class ExportError(CvPipelinesError):
+    """A model cannot be exported, or the exported file says something else than the model."""

@@ -129,6 +129,14 @@ class TestSourceData:
         assert part.annotations["sample_id"].tolist() == ["s06", "s07", "s08", "s09"]
         assert np.array_equal(part.read(0).permute(1, 2, 0), box_source.arrays["images"][6])
 
+    def test_a_shape_is_told_where_all_samples_have_it(self, sources):
+        assert sources["activity"].shape == [6, 32]
+        assert sources["classification"].shape == [1, 16, 16]
+        assert sources["detection"].shape == [3, 64, 64]
+        samples = sources["detection"].samples
+        mixed = replace(sources["detection"], samples=samples.assign(width=range(len(samples))))
+        assert mixed.shape is None
+
     @pytest.mark.parametrize(
         ("source", "kind", "channels"),
         [("classification", "image", 1), ("detection", "image", 3), ("activity", "signal", 6)],

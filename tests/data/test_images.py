@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cv_pipelines.data.images import check_mask, read_mask, read_rgb
+from cv_pipelines.data.images import check_mask, decode_rgb, read_mask, read_rgb
 from cv_pipelines.data.inspection import content_hash, inspect_image, scan_columns, scan_images
 from cv_pipelines.data.schema import Categories, Quarantine
 from cv_pipelines.errors import BadSampleError
@@ -127,6 +127,24 @@ def save_deep(path, values):
         struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks
     )
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
+
+
+@pytest.mark.parametrize(
+    "name", ["good.png", "good.jpg", "print.jpg", "grey.jpg", "see_through.png", "face.pgm"]
+)
+def test_decoding_once_judges_and_reads_as_two_looks_do(root, name):
+    info, pixels = decode_rgb(name, (root / name).read_bytes())
+    assert info == inspect_image(root, name)
+    np.testing.assert_array_equal(pixels, read_rgb(root / name))
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "text.jpg"])
+def test_decoding_once_refuses_what_inspection_refuses(root, name):
+    with pytest.raises(BadSampleError) as found:
+        decode_rgb(name, (root / name).read_bytes())
+    with pytest.raises(BadSampleError) as wanted:
+        inspect_image(root, name)
+    assert str(found.value) == str(wanted.value)
 
 
 @pytest.mark.parametrize("name", ["grey.png", "rgb.png", "rgba.png", "grey.tif", "grey.pgm"])

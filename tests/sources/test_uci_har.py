@@ -189,6 +189,9 @@ def test_parse_rows_by_hand():
         (6, "not finite"),
     ]
     assert parse_rows(b"\n \n", 2)[0].shape == (0, 2)
+    values, bad = parse_rows(b"1,2\n 3 ,4\n5,\n6;7\n", 2, separator=",")
+    np.testing.assert_array_equal(values, [[1, 2], [3, 4], [np.nan, np.nan], [np.nan, np.nan]])
+    assert [(row.index, row.reason) for row in bad] == [(2, "not a number"), (3, "short row")]
     assert parse_rows(b"\xff\xfe 1\n2 3", 2)[1][0].reason == "not a number"
 
 

@@ -76,6 +76,14 @@ class SourceData:
         images = self.arrays.get("images")
         return 3 if images is None or images.ndim == 4 else 1
 
+    @property
+    def shape(self) -> list[int] | None:
+        """Shape of every sample, (C, H, W) or (C, T); None where images differ in size."""
+        if self.kind == "signal":
+            return list(self.arrays["signals"].shape[1:])
+        sizes = self.samples[["height", "width"]].drop_duplicates().to_numpy()
+        return [self.channels, *map(int, sizes[0])] if len(sizes) == 1 else None
+
     def read(self, index: int) -> Tensor:
         """Read a sample: image (C, H, W) uint8 or signal (C, T) float32.
 
@@ -84,10 +92,10 @@ class SourceData:
         """
         row = self._cell("row", index)
         if row < 0:
-            return _channels_first(self._opened("media", index, read_rgb))
+            return channels_first(self._opened("media", index, read_rgb))
         if self.kind == "signal":
             return torch.from_numpy(np.array(self.arrays["signals"][row]))
-        return _channels_first(np.array(self.arrays["images"][row]))
+        return channels_first(np.array(self.arrays["images"][row]))
 
     def labels(self, index: int) -> list[int]:
         """Return the class indices of a sample."""
@@ -132,7 +140,7 @@ class SourceData:
         return self.columns[name][index].as_py()
 
 
-def _channels_first(image: np.ndarray) -> Tensor:
+def channels_first(image: np.ndarray) -> Tensor:
     """View (H, W) or (H, W, C) as (C, H, W): a copy would cost as much as the resize that follows."""
     pixels = torch.from_numpy(image if image.flags.writeable else image.copy())
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from cv_pipelines.data.inspection import DEEP_MODES, inspect_image
+from cv_pipelines.data.inspection import DEEP_MODES, ImageInfo, examine, inspect_image
 from cv_pipelines.data.jpeg import decode_jpeg
 from cv_pipelines.data.parallel import in_parallel
 from cv_pipelines.data.schema import Categories
@@ -27,6 +27,23 @@ def read_rgb(path: Path) -> np.ndarray:
         return pixels
     with Image.open(BytesIO(data)) as image:
         return np.asarray(as_rgb(image))
+
+
+def decode_rgb(path: str, data: bytes) -> tuple[ImageInfo, np.ndarray]:
+    """Decode the bytes of an image file once, to judge and to use it.
+
+    Args:
+        path: what the file is called.
+        data: its bytes.
+
+    Returns:
+        What it is, and its pixels as `read_rgb` gives them.
+
+    Raises:
+        BadSampleError: as `inspect_image`.
+    """
+    info, decoded = examine(path, data)
+    return info, decoded if isinstance(decoded, np.ndarray) else np.asarray(as_rgb(decoded))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -71,13 +71,31 @@ def inspect_image(root: Path, path: str) -> ImageInfo:
             "not an image", "truncated image", "too many pixels" or "unknown range of values" (an image of
             floats, or of integers beyond 16 bits).
     """
-    data = read_file(root, path)
+    return examine(path, read_file(root, path))[0]
+
+
+def examine(path: str, data: bytes) -> tuple[ImageInfo, Image.Image | np.ndarray]:
+    """Decode the bytes of an image file wholly; say what it is, and give what was decoded.
+
+    Args:
+        path: what the file is called.
+        data: its bytes.
+
+    Returns:
+        What it is, and its pixels: (H, W, 3) uint8 of most JPEGs, Pillow's image of any mode of all others.
+
+    Raises:
+        BadSampleError: as `inspect_image`.
+    """
+    decoded: Image.Image | np.ndarray | None
     try:
         with Image.open(BytesIO(data)) as image:
             kind = image.format or ""
             deep = image.mode in DEEP_MODES or _is_deep_png(kind, data)
-            if decode_jpeg(data) is None:  # Pillow is slower, and forgives more
+            decoded = decode_jpeg(data)
+            if decoded is None:  # Pillow is slower, and forgives more
                 image.load()
+                decoded = image
             width, height, mode = image.width, image.height, image.mode
             turned = orientation(image)
             if mode in {"I", "F"}:
@@ -90,7 +108,7 @@ def inspect_image(root: Path, path: str) -> ImageInfo:
         raise BadSampleError("truncated image", str(error)) from None
     # Phones write several pictures into one JPEG file, of which the first counts; Pillow calls that MPO.
     kind = "JPEG" if kind == "MPO" else kind
-    return ImageInfo(path, width, height, mode, kind, content_hash(data), deep, turned)
+    return ImageInfo(path, width, height, mode, kind, content_hash(data), deep, turned), decoded
 
 
 def _is_deep_png(kind: str, data: bytes) -> bool:
@@ -239,7 +257,7 @@ def _inspect_all(root: Path, paths: list[str], quarantine: Quarantine) -> Iterat
             quarantine.drop(path, result.reason, result.detail)
             yield None
         else:
-            _note_oddities(result, quarantine)
+            note_oddities(result, quarantine)
             yield result
 
 
@@ -250,7 +268,8 @@ def _attempt(inspect: Callable[[Path, str], ImageInfo], root: Path, path: str) -
         return error
 
 
-def _note_oddities(info: ImageInfo, quarantine: Quarantine) -> None:
+def note_oddities(info: ImageInfo, quarantine: Quarantine) -> None:
+    """Record what is unusual about an image that is used: format, colours, depth, orientation."""
     expected = SUFFIX_FORMATS.get(os.path.splitext(info.path)[1].lower())
     if expected and info.format != expected:
         quarantine.repair(

@@ -57,7 +57,9 @@ class Normalize(nn.Module):
         trailing = 2 if x.dtype == torch.uint8 else 1
         shape = (-1, *(1,) * trailing)
         mean, std = self.mean.view(shape), self.std.view(shape)
-        if x.ndim == 4 and x.dtype == torch.uint8 and x.device.type == "cpu":
+        # an exported program has no loop over a batch whose size is not known yet
+        exporting = torch.compiler.is_exporting()
+        if x.ndim == 4 and x.dtype == torch.uint8 and x.device.type == "cpu" and not exporting:
             return _one_by_one(x, mean, std, memory_format)
         result = torch.sub(x, mean).div_(std)
         return result.contiguous(memory_format=memory_format) if x.ndim == 4 else result

@@ -52,13 +52,16 @@ class BadRow:
     detail: str
 
 
-def parse_rows(data: bytes, width: int, *, whole: bool = False) -> tuple[np.ndarray, list[BadRow]]:
-    """Read lines of numbers that white space separates.
+def parse_rows(
+    data: bytes, width: int, *, whole: bool = False, separator: str | None = None
+) -> tuple[np.ndarray, list[BadRow]]:
+    """Read lines of numbers.
 
     Args:
         data: the file's bytes; white space after the last number is ignored.
         width: how many numbers a line must hold.
         whole: whether they must be whole numbers.
+        separator: one character between two numbers; None for any white space.
 
     Returns:
         (N, width) float64, a row a line, with NaN in all of a bad line; and the bad lines: "short row", "long
@@ -71,7 +74,7 @@ def parse_rows(data: bytes, width: int, *, whole: bool = False) -> tuple[np.ndar
         # The extra column shows lines that are too long; csv quoting would let a stray " swallow lines.
         frame = pd.read_csv(
             BytesIO(data),
-            sep=r"\s+",
+            sep=separator or r"\s+",
             header=None,
             names=range(width + 1),
             index_col=False,
@@ -80,12 +83,12 @@ def parse_rows(data: bytes, width: int, *, whole: bool = False) -> tuple[np.ndar
             quoting=csv.QUOTE_NONE,
         )
     except ValueError:
-        return _parse_lines(data, width, whole)
+        return _parse_lines(data, width, whole, separator)
     values = frame.to_numpy()
     clean = len(values) == data.count(b"\n") + 1 and np.isnan(values[:, width]).all()
     if clean and _defect(values[:, :width], whole) is None:
         return np.ascontiguousarray(values[:, :width]), []
-    return _parse_lines(data, width, whole)
+    return _parse_lines(data, width, whole, separator)
 
 
 def _defect(values: np.ndarray, whole: bool) -> str | None:
@@ -94,11 +97,13 @@ def _defect(values: np.ndarray, whole: bool) -> str | None:
     return "number too large" if np.isfinite(values).all() else "not finite"
 
 
-def _parse_lines(data: bytes, width: int, whole: bool) -> tuple[np.ndarray, list[BadRow]]:
+def _parse_lines(
+    data: bytes, width: int, whole: bool, separator: str | None
+) -> tuple[np.ndarray, list[BadRow]]:
     lines = data.decode("ascii", "replace").split("\n")
     values, bad = np.full((len(lines), width), np.nan), []
     for index, line in enumerate(lines):
-        words = line.split()
+        words = line.split(separator)
         if len(words) != width:
             reason = "short row" if len(words) < width else "long row"
             bad.append(BadRow(index, reason, f"{len(words)} values; expected {width}"))

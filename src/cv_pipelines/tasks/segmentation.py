@@ -82,7 +82,7 @@ class Segmentation(Task):
 
     def outputs(self, batch: dict[str, Tensor]) -> Iterable[Tensor]:
         """Yield the (classes, H, W) probabilities of each sample at image size, one at a time."""
-        probabilities = self._probabilities(self.inputs(batch))
+        probabilities = self.probabilities(self.inputs(batch))
         samples = self.eval_data().samples.iloc[[int(index) for index in batch["index"]]]
         sizes = zip(samples["height"].astype(int), samples["width"].astype(int), strict=True)
         return (at_size(single, size) for single, size in zip(probabilities, sizes, strict=True))
@@ -99,8 +99,8 @@ class Segmentation(Task):
         del evaluate
         return weighted_mean(outputs, weights)
 
-    def _probabilities(self, x: Tensor) -> Tensor:
-        """Average over the configured views: (B, 3, H, W) to (B, classes, H, W) probabilities."""
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Average over the configured views: normalised (B, 3, H, W) to (B, classes, H, W) probabilities."""
         evaluate = self.context.config.evaluate
         views = []
         for scale in evaluate.scales:

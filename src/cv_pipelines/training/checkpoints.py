@@ -36,6 +36,7 @@ class Meta(BaseModel):
         model: registered name.
         options: of the builder.
         in_channels: of a sample.
+        shape: (C, H, W) or (C, T) of the samples as they came from the source, where all are alike.
         n_outputs: of the model.
         categories: class lists of the source.
         preprocessing: resize and normalisation.
@@ -57,6 +58,7 @@ class Meta(BaseModel):
     model: str
     options: dict[str, Any]
     in_channels: int
+    shape: list[int] | None = None
     n_outputs: int
     categories: Categories
     preprocessing: Preprocessing

@@ -133,6 +133,7 @@ def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
         model=job.config.model.name,
         options=job.config.model.options,
         in_channels=job.data.channels,
+        shape=job.data.shape,
         n_outputs=task.n_outputs(job.data),
         categories=job.data.categories,
         preprocessing=task.context.preprocessing,
