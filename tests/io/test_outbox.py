@@ -8,12 +8,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
 import pytest
 
 from cv_pipelines.io import outbox as module
+from cv_pipelines.io import tracking
 from cv_pipelines.io.outbox import Journal
 from cv_pipelines.io.tracking import Tracker, TrackingConfig
 from cv_pipelines.training.callbacks import History
@@ -175,6 +177,31 @@ def test_a_kill_between_sending_and_noting_changes_nothing(project):
     now.end_all("FINISHED")
     (run,) = runs(now)
     assert (run.info.status, curve(now, run)) == ("FINISHED", [(0, 1.0)])
+
+
+def test_an_interrupted_run_ends_though_what_sends_waits_for_ever(project, monkeypatch):
+    now = tracker(project)
+    now.begin("a", ["a"])
+    now.start("a", PARAMETERS)
+    monkeypatch.setattr(tracking, "LAST_WAIT", 0.1)
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with now.outbox.lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    now.end_all("KILLED")
+    over.set()
+    thread.join()
+    (run,) = runs(now)
+    assert run.info.status == "RUNNING"
+    tracker(project).begin("a", ["a"])  # the next run sends the rest
+    (run,) = runs(now)
+    assert run.info.status == "KILLED"
 
 
 def test_a_kill_while_a_run_is_begun_leaves_no_run_too_many(project, monkeypatch):

@@ -25,6 +25,9 @@ from cv_pipelines.tuning.workers import alive
 
 logger = logging.getLogger(__name__)
 
+LAST_WAIT = 30.0
+"""Seconds that an interrupted run waits for what is being sent; where jobs are ended, a kill follows soon."""
+
 
 class TrackingConfig(BaseModel):
     """What `mlflow.yml` may say.
@@ -298,13 +301,19 @@ class Tracker:
         if not self.open and not self.parent:
             return
         self._stop.set()
+        # A signal may have broken in where this thread held a lock, that of logging say. Then the thread that
+        # sends waits for it for ever, and must not be waited for.
+        free = self.outbox.lock.acquire(timeout=LAST_WAIT if status == "KILLED" else -1)
+        closed = {"status": status, "time": _now()}
         for experiment in reversed(list(self.open)):  # children first
-            self.end(experiment, status)
+            self.open.pop(experiment).add("end", closed)
         if self.parent:
-            self.parent.add("end", {"status": status, "time": _now()})
+            self.parent.add("end", closed)
             self.parent = None
-        if not self.outbox.deliver(insist=True):
+        if not (free and self.outbox.deliver(insist=True)):
             logger.warning("the next run sends to MLflow what waits in %s", self.outbox.folder)
+        if free:
+            self.outbox.lock.release()
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, int, str, float]]:
