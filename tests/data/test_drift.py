@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from cv_pipelines import cli
+from cv_pipelines.commands import data as commands
 from cv_pipelines.data.drift import Version, drift, enforce_drift, load_version
 from cv_pipelines.data.schema import Box, Categories, Quarantine, boxes_table, categories_of, samples_table
 from cv_pipelines.errors import DataLimitError, SourceError
@@ -148,9 +148,9 @@ def test_the_command_writes_both_reports_and_fails_beyond_the_limit(
     brighter = version.measures.assign(brightness=version.measures["brightness"] + 1000)
     save(replace(version, measures=brighter), tmp_path / "data")
     section = {"reader": "voc", "limits": {"drift": limit}}
-    monkeypatch.setattr(cli, "source_parameters", lambda project, source: section)
+    monkeypatch.setattr(commands, "source_parameters", lambda project, source: section)
     project = SimpleNamespace(project_path=tmp_path)
-    found = CliRunner().invoke(cli.drift, ["pets", "--old", str(tmp_path / "old")], obj=project)
+    found = CliRunner().invoke(commands.drift, ["pets", "--old", str(tmp_path / "old")], obj=project)
     assert found.exit_code == status, found.output
     folder = tmp_path / "data/08_reporting/data_pets"
     assert json.loads((folder / "drift.json").read_text())["distances"]["brightness"] == 1.0

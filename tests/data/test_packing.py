@@ -16,7 +16,7 @@ from cv_pipelines.data.images import read_rgb
 from cv_pipelines.data.packing import pack
 from cv_pipelines.data.packing import packed as packed_source
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
-from cv_pipelines.errors import CacheError
+from cv_pipelines.errors import CacheError, SampleError
 
 LARGE = 1 << 30
 
@@ -170,7 +170,7 @@ def test_cached_splits_need_their_files_no_more(files, tmp_path):
     (tmp_path / "0.png").unlink()
     (tmp_path / "2.png").unlink()
     assert cached.only("train").read(0).shape == (3, 10, 15)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SampleError, match=r"2\.png"):
         cached.only("test").read(0)
 
 

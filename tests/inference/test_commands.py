@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from cv_pipelines import cli
+from cv_pipelines.cli import cv
+from cv_pipelines.commands import results
 from cv_pipelines.inference import pictures
 from cv_pipelines.pipelines import source_data
 from cv_pipelines.training.checkpoints import save_checkpoints
@@ -59,10 +60,8 @@ def project(checkpoint, sources, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "fetch", lambda url: encoded(rng))
     monkeypatch.setattr(source_data, "stored_source", lambda *_: sources["classification"])
-    monkeypatch.setattr(cli, "source_parameters", lambda *_: {})
-    return lambda *words: CliRunner().invoke(
-        cli.cv, list(words), obj=SimpleNamespace(project_path=str(tmp_path))
-    )
+    monkeypatch.setattr(results, "source_parameters", lambda *_: {})
+    return lambda *words: CliRunner().invoke(cv, list(words), obj=SimpleNamespace(project_path=str(tmp_path)))
 
 
 def encoded(rng):

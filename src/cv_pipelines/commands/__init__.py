@@ -1,0 +1,1 @@
+"""What `kedro cv …` offers, by what it is about."""
