@@ -20,8 +20,8 @@ from cv_pipelines.io.tracking import Tracker, TrackingConfig
 POINTS, CALLS = 100_000, 1_000
 
 
-def ours(folder: Path) -> float:
-    """Time the tracker: written to the journal, sent, arrived."""
+def ours(folder: Path) -> tuple[float, float]:
+    """Time the tracker: until all is in the journal and a training goes on, and until all has arrived."""
     address = f"sqlite:///{folder / 'ours.db'}"
     tracker = Tracker(TrackingConfig(tracking_uri=address, experiment="speed"), folder)
     tracker.begin("speed", ["curves"])
@@ -29,13 +29,14 @@ def ours(folder: Path) -> float:
     rows = [(0, step, "train_loss", 1 / (step + 1)) for step in range(POINTS)]
     started = time.perf_counter()
     tracker.record("curves", rows)
+    noted = time.perf_counter() - started
     tracker.end("curves", "FINISHED")
     taken = time.perf_counter() - started
     found = tracker.client.search_runs([tracker.experiment_id])[0]
     arrived = tracker.client.get_metric_history(found.info.run_id, "train_loss")
     if len(arrived) != POINTS:
         raise SystemExit(f"{len(arrived)} points arrived")
-    return taken
+    return noted, taken
 
 
 def peer(folder: Path) -> float:
@@ -54,10 +55,13 @@ def main() -> None:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     logging.disable(logging.WARNING)
     with TemporaryDirectory() as folder:
-        row = Row(
-            "100,000 points logged", "s", ours(Path(folder)), peer(Path(folder)), "mlflow.log_metric", 100
-        )
-    report("training_tracking", [row])
+        (noted, arrived), single = ours(Path(folder)), peer(Path(folder))
+    what, name = "100,000 points logged", "mlflow.log_metric"
+    rows = [
+        Row(f"{what}, until the training goes on", "s", noted, single, name, 100),
+        Row(f"{what}, until all have arrived", "s", arrived, single, name),
+    ]
+    report("training_tracking", rows)
 
 
 if __name__ == "__main__":
