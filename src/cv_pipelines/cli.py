@@ -8,7 +8,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from cv_pipelines.commands import data, results, training
-from cv_pipelines.io.page import write_text
+from cv_pipelines.files import write_text
 from cv_pipelines.stages import dvc_yaml
 
 

@@ -137,11 +137,7 @@ def find_studies(conf: Path, experiments: dict[str, Experiment]) -> dict[str, St
     """
     found: dict[str, Study] = {}
     for name, (path, values) in sorted(_sections(conf, "studies").items()):
-        searched = values.get("experiment")
-        if searched not in experiments:
-            known = ", ".join(experiments)
-            raise ConfigError(f"{path}: {name}: experiment: no experiment {searched!r}; there are {known}")
-        found[name] = Study(name, searched)
+        found[name] = Study(name, _named(f"{path}: {name}", "experiment", values, experiments))
     return found
 
 
@@ -153,12 +149,15 @@ def find_promotions(conf: Path, experiments: dict[str, Experiment]) -> dict[str,
     """
     found: dict[str, Promotion] = {}
     for name, (path, values) in sorted(_sections(conf, "promotions").items()):
-        candidate = values.get("candidate")
-        if candidate not in experiments:
-            known = ", ".join(experiments)
-            raise ConfigError(f"{path}: {name}: candidate: no experiment {candidate!r}; there are {known}")
-        found[name] = Promotion(name, candidate)
+        found[name] = Promotion(name, _named(f"{path}: {name}", "candidate", values, experiments))
     return found
+
+
+def _named(where: str, key: str, values: dict[str, Any], experiments: dict[str, Experiment]) -> str:
+    name = values.get(key)
+    if name not in experiments:
+        raise ConfigError(f"{where}: {key}: no experiment {name!r}; there are {', '.join(experiments)}")
+    return str(name)
 
 
 def groups_of(experiments: dict[str, Experiment]) -> dict[str, list[str]]:

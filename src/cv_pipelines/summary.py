@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cv_pipelines.io.page import write_text
+from cv_pipelines.files import write_text
 from cv_pipelines.plots.compared import percent, signed, verdict
 from cv_pipelines.plots.leaderboard import index_page
 from cv_pipelines.plots.theme import number

@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cv_pipelines.data.datasets import SourceData
+from cv_pipelines.files import write_text
 from cv_pipelines.inference import int8
 from cv_pipelines.inference.export import SUFFIXES, Export, Format, write_model
 from cv_pipelines.inference.graphs import graph_of
 from cv_pipelines.inference.inputs import open_input
 from cv_pipelines.inference.model import Trained
-from cv_pipelines.inference.parts import write_whole
 from cv_pipelines.inference.run import Options, Outcome, predict_input
 from cv_pipelines.training.checkpoints import Checkpoint
 from cv_pipelines.training.predict import scored_part
@@ -101,7 +101,7 @@ def export(
         small = path.with_suffix(".int8.onnx")
         int8.quantize(graph, path, data.only("train"), small)
         report["int8"] = {"file": small.name, **int8.compared(graph, path, small, data)}
-    write_whole(path.with_name(path.name + ".json"), json.dumps(report, indent=2) + "\n")
+    write_text(path.with_name(path.name + ".json"), json.dumps(report, indent=2) + "\n")
     axes = ", ".join(report["contract"]["dynamic_axes"])
     compared = f"{report['samples_compared']} inputs compared"
     largest = f"largest difference {report['largest_difference']:.1g}"

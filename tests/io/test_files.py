@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from kedro.io import DatasetError
 
+from cv_pipelines.files import write_text
 from cv_pipelines.io.arrays import ArraysDataset
 from cv_pipelines.io.folder import FolderDataset
-from cv_pipelines.io.page import PageDataset, write_text
+from cv_pipelines.io.page import PageDataset
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from cv_pipelines.commands.project import source_parameters
-from cv_pipelines.io.page import write_text
+from cv_pipelines.files import write_text
 from cv_pipelines.stages import raw_note
 
 

@@ -10,7 +10,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from cv_pipelines.commands.project import configuration, reports_of, source_parameters
-from cv_pipelines.io.page import write_text
+from cv_pipelines.files import write_text
 
 if TYPE_CHECKING:
     from cv_pipelines.inference.export import Format

@@ -8,7 +8,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from cv_pipelines.commands.project import configuration, job_of, reports_of, source_parameters
-from cv_pipelines.io.page import write_text
+from cv_pipelines.files import write_text
 
 
 @click.command(name="find-lr")

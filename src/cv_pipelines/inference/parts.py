@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from cv_pipelines.errors import InputError
+from cv_pipelines.files import write_text
 from cv_pipelines.inference.rows import DEFECTS, READ, SAMPLES
 
 NOTE = "run.json"
@@ -74,7 +75,7 @@ class Parts:
                     "name another folder, or start it afresh"
                 )
         else:
-            write_whole(note, json.dumps(identity, indent=2) + "\n")
+            write_text(note, json.dumps(identity, indent=2) + "\n")
 
     def _drop_unfinished(self) -> None:
         """Remove what a kill left: parts without their last file."""
@@ -144,10 +145,3 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place, then rename it."""
-    fresh = path.with_name(path.name + ".writing")
-    fresh.write_text(text, encoding="utf8")
-    fresh.replace(path)

@@ -7,6 +7,8 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
+from cv_pipelines.files import write_text
+
 
 class PageDataset(AbstractDataset[str, str]):
     """Saves and loads one UTF-8 text file; a kill while writing leaves the one before.
@@ -33,11 +35,3 @@ class PageDataset(AbstractDataset[str, str]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place, then rename it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".writing")
-    fresh.write_text(text, encoding="utf8")
-    fresh.replace(path)

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from pydantic import BaseModel, ConfigDict
 
 from cv_pipelines.config.sections import flat
+from cv_pipelines.files import write_text
 from cv_pipelines.io.outbox import BATCH, Journal, Outbox
 from cv_pipelines.tuning.workers import alive
 
@@ -177,10 +178,7 @@ class Tracker:
         tags = self.origins[experiment][1] | {"task": plain.get("task", "None")}
         journal = self.outbox.new(experiment)
         if work := self.works.get(experiment):  # before there is a run: a kill here leaves none too many
-            work.mkdir(parents=True, exist_ok=True)
-            fresh = work / "run.json.writing"
-            fresh.write_text(json.dumps([journal.path.name, plain]), encoding="utf8")
-            fresh.replace(work / "run.json")
+            write_text(work / "run.json", json.dumps([journal.path.name, plain]))
         self._create(journal, experiment, tags, self._parent_of(experiment))
         journal.add("params", plain)
         self.open[experiment], self.points[experiment] = journal, {}

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from cv_pipelines.config import Archive, Fetch, SourceConfig
 from cv_pipelines.errors import FetchError
+from cv_pipelines.files import write_text
 from cv_pipelines.sources.archives import Unpacker
 from cv_pipelines.sources.download import Wanted, defect_of, download
 
@@ -140,11 +141,8 @@ def _read_notes(downloads: Path) -> dict[str, object]:
 
 
 def _note_verified(path: Path, wanted: Wanted, downloads: Path) -> None:
-    downloads.mkdir(parents=True, exist_ok=True)
-    fresh = downloads / f"{VERIFIED}.writing"
     notes = _read_notes(downloads) | {str(path): _state(path, wanted)}
-    fresh.write_text(json.dumps(notes, indent=1), encoding="utf8")
-    fresh.replace(downloads / VERIFIED)
+    write_text(downloads / VERIFIED, json.dumps(notes, indent=1))
 
 
 @contextmanager

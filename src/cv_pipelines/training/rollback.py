@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from cv_pipelines.config.train import Train
 from cv_pipelines.data.ranks import first, world
 from cv_pipelines.errors import CvPipelinesError
+from cv_pipelines.files import write_text
 from cv_pipelines.tasks.base import Task
 
 logger = logging.getLogger(__name__)
@@ -82,13 +83,8 @@ def roll_back(folder: Path, train: Train, error: NotFiniteError) -> None:
         alike = f"; in all of them: {', '.join(sorted(common))}" if known and common else ""
         raise NotFiniteError(told + alike) from None
     logger.warning("%s. Going back to the last state, to pass over it", error)
-    first(lambda: _write(folder / LIST, [*known, batch]))
-
-
-def _write(path: Path, batches: list[Batch]) -> None:
-    fresh = path.with_name(path.name + ".writing")
-    fresh.write_text(json.dumps([batch.model_dump() for batch in batches], indent=1), encoding="utf8")
-    fresh.replace(path)
+    text = json.dumps([one.model_dump() for one in [*known, batch]], indent=1)
+    first(lambda: write_text(folder / LIST, text))
 
 
 def places(batches: list[Batch]) -> set[tuple[int, int]]:
