@@ -76,7 +76,8 @@ def effect(
         confidence: of the percentile interval, 0 to 1.
         n: samples that the figure is of.
     """
-    known = differences[np.isfinite(differences)]
+    # What sums in another order leave behind is no difference.
+    known = np.round(differences[np.isfinite(differences)], 12)
     if 2 * len(known) < max(len(differences), 1):
         return Effect(*points, np.nan, np.nan, np.nan, n)
     tail = (1 - confidence) / 2
