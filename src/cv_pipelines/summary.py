@@ -68,7 +68,8 @@ def conclude_study(folder: Path, winner: Path) -> None:
     console.print(trials_list(found, pd.read_parquet(folder / "trials.parquet")))
     console.print(f"Report       {folder / 'report.html'}", soft_wrap=True, highlight=False)
     console.print(f"Winner       {winner}", soft_wrap=True, highlight=False)
-    console.print(f"Run it       kedro run --pipeline {found['study']}_best", highlight=False)
+    if winner.parent.name == "experiments":  # elsewhere, no pipeline is made of it
+        console.print(f"Run it       kedro run --pipeline {found['study']}_best", highlight=False)
 
 
 def trials_list(found: dict[str, Any], trials: pd.DataFrame) -> Table:

@@ -285,15 +285,15 @@ def server(project, tmp_path):
 
 
 def paced(monkeypatch, happenings):
-    """Lets a training go on epoch by epoch: what is to happen in one happens when it begins."""
-    record = History._record
+    """Lets a training go on epoch by epoch: what is to happen in one happens when it is recorded."""
+    record = History.on_train_epoch_end
 
-    def wait(self, trainer, prefix):
-        record(self, trainer, prefix)
-        if prefix == "train_" and trainer.current_epoch in happenings:
+    def wait(self, trainer, pl_module):
+        record(self, trainer, pl_module)
+        if trainer.current_epoch in happenings:
             happenings[trainer.current_epoch]()
 
-    monkeypatch.setattr(History, "_record", wait)
+    monkeypatch.setattr(History, "on_train_epoch_end", wait)
 
 
 @pytest.mark.slow
