@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # Kind of DVC's remote storage (s3, gs, azure, ssh), for whose extra packages `make setup` is to see.
-DVC_REMOTE ?=
+DVC_EXTRA ?=
 
 .PHONY: setup run test lint bench viz mlflow retrain
 
@@ -15,7 +15,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	test -z "$(DVC_REMOTE)" || $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraints requirements.lock "dvc[$(DVC_REMOTE)]"
+	test -z "$(DVC_EXTRA)" || $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraints requirements.lock "dvc[$(DVC_EXTRA)]"
 	touch $@
 
 run: setup

@@ -69,7 +69,10 @@ def needs_raw(source: dict[str, Any]) -> bool:
 
 
 def tracked_raw(project: Path, source: dict[str, Any]) -> str | None:
-    """Return the path, from the project, of a source's raw folder if DVC tracks it or one above it; or None."""
+    """Return the path, from the project, of a source's raw folder where DVC tracks it; None where not.
+
+    DVC does so after `dvc add` of the folder or of one above it below data/01_raw.
+    """
     folder = Path(str(source.get("root")).replace("${globals:raw}", "data/01_raw"))
     above = [path for path in (folder, *folder.parents) if path.is_relative_to("data/01_raw")]
     return folder.as_posix() if any((project / f"{path}.dvc").exists() for path in above) else None

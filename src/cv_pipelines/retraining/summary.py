@@ -53,9 +53,10 @@ def summary_of(record: Record) -> str:
     parts = [f"# {title_of(record)}", f"{record.began} UTC, commit `{record.commit[:12]}`. {status}{_link()}"]
     for name, item in record.promotions.items():
         parts += [f"## {name}: {SAID[item.state]}", *_promotion(item)]
-    parts += ["## Data", _sources(record.sources), "## Training", _experiments(record.experiments)]
+    parts += ["## Data", _sources(record.sources)]
     for name, item in record.sources.items():
         parts += _drift(name, item)
+    parts += ["## Training", _experiments(record.experiments)]
     rows = [
         [name, SAID[item.state], item.told or "; ".join(f"{k} {v}" for k, v in item.facts.items())]
         for name, item in record.transfers.items()
@@ -140,9 +141,9 @@ def _score(score: Mapping[str, Any] | None) -> str:
 
 
 def _drift(name: str, item: Item) -> list[str]:
-    """Return the distances of a source that is made anew or held back; nothing where none was measured."""
+    """Return the distances of a source that is made anew or held back; nothing where nothing moved."""
     drift = item.facts.get("drift", {})
-    if item.state not in {"new", "gate"} or not drift.get("distances"):
+    if item.state not in {"new", "gate"} or not any(drift.get("distances", {}).values()):
         return []
     counts = drift["samples"]
     told = (
