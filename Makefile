@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Kind of DVC's remote storage (s3, gs, azure, ssh), for whose extra packages `make setup` is to see.
 DVC_EXTRA ?=
 
-.PHONY: setup run test lint bench viz mlflow retrain
+.PHONY: setup run test lint bench viz mlflow retrain changes comment
 
 setup: .venv/installed
 
@@ -46,3 +46,11 @@ retrain: setup
 # One step: pull, data, train, promote, publish; announce tells people on GitHub.
 retrain-%: setup
 	$(BIN)/kedro cv retrain $*
+
+# What the results of dvc.lock are against those of another commit; `comment` shows it at pull request PR.
+BASE ?= origin/main
+changes: setup
+	$(BIN)/kedro cv changes --since $(BASE)
+
+comment:
+	gh pr comment $(PR) --body-file build/changes.md --edit-last --create-if-none

@@ -49,6 +49,7 @@ for command in (
     results.rollback,
     results.predict,
     results.export,
+    retraining.changes,
     retraining.retrain,
 ):
     cv.add_command(command)

@@ -313,7 +313,7 @@ def test_nights_of_retraining(tmp_path, tracking):
     client = MlflowClient(tracking)
 
     def champion():
-        return client.get_model_version_by_alias(MODEL, "champion").version
+        return int(client.get_model_version_by_alias(MODEL, "champion").version)
 
     # Nothing is there, so all is made, and the first model that works is put to use.
     world.publish_data("first data", images, labels, 60)

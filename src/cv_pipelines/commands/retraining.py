@@ -38,6 +38,24 @@ def retrain(metadata: ProjectMetadata, step: str | None) -> None:
     sys.exit(status)
 
 
+@click.command()
+@click.option("--since", default="origin/main", show_default=True, help="Commit to compare with.")
+@click.pass_obj
+def changes(metadata: ProjectMetadata, since: str) -> None:
+    """Write build/changes.md: the figures of dvc.lock here and at another commit."""
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.files import write_text
+    from cv_pipelines.retraining.changes import changes as changed
+
+    project = Path(metadata.project_path)
+    try:
+        text = changed(project, since)
+    except CvPipelinesError as error:
+        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+    write_text(project / "build/changes.md", text)
+    click.echo(text)
+
+
 def _run(project: Path, steps: tuple[str, ...]) -> int:
     """Run steps; return the exit status of one alone, or of all."""
     from cv_pipelines.retraining import record as records

@@ -44,9 +44,9 @@ def take_lock(project: Path) -> bool:
     """
     if git(project, "status", "--porcelain", "--", LOCK) or not _fetch(project):
         return False
-    base = git(project, "merge-base", "HEAD", REMOTE)
-    if _lock_at(project, base) != _lock_at(project, "HEAD"):
-        return False  # merged since, or made elsewhere and merged
+    base, here = git(project, "merge-base", "HEAD", REMOTE), _lock_at(project, "HEAD")
+    if here == _lock_at(project, REMOTE) or here != _lock_at(project, base):
+        return False  # merged, or another one was merged since
     (project / LOCK).write_text(git(project, "show", f"{REMOTE}:{LOCK}") + "\n", encoding="utf8")
     return True
 

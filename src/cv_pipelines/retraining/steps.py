@@ -94,6 +94,7 @@ def train(retraining: Retraining) -> list[Item]:
     """Train again what is stale and has sound data."""
     record, plan = retraining.record, retraining.plan
     before = {name: _score(retraining.reporting / name) for name in plan.experiments}
+    record.experiments = {}  # what one waits for is known when its turn comes
     free = [name for name, needs in plan.experiments.items() if not record.blocked(needs)]
     ran = _reproduced(retraining, free) if free else None
     for name, needs in plan.experiments.items():
