@@ -113,7 +113,7 @@ def test_git_that_refuses_is_told(tmp_path):
 def told(clones, tmp_path, monkeypatch):
     """Announces a record beside the issues and pull requests that are open; gives the calls of gh."""
 
-    def announced(states, issues=(), requests=(), changed=True, fails="nothing"):
+    def announced(states, issues=(), requests=(), changed=True, fails="nothing", **facts):
         project = clones("announcing")
         if changed:
             (project / "dvc.lock").write_text("new")
@@ -131,7 +131,7 @@ def told(clones, tmp_path, monkeypatch):
         record = None
         if states is not None:
             record = Record(began="now", commit="abc", promotions={"p": Item(state=states)})
-            record.transfers = {"pull": Item(state="done"), "push": Item(state="done")}
+            record.transfers = {"pull": Item(state="done"), "push": Item(state="done", facts=facts)}
         announce(project, record, summary)
         calls = (tmp_path / "log").read_text().replace(str(summary), "FILE").splitlines()
         return [call for call in calls if " list " not in call]
@@ -156,6 +156,11 @@ def test_a_pull_request_that_waits_is_brought_up_to_date(told):
 def test_a_promotion_without_a_new_lock_is_an_issue(told):
     asked = ["issue create --title Retraining: promoted --body-file FILE"]
     assert told("promoted", changed=False) == asked
+
+
+def test_a_lock_of_results_that_are_nowhere_is_not_offered(told):
+    asked = ["issue create --title Retraining: promoted --body-file FILE"]
+    assert told("promoted", remote="none") == asked
 
 
 def test_a_refusal_opens_an_issue(told):

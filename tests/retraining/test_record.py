@@ -1,5 +1,11 @@
 """What happened, in which status it ends, and how it is read from what commands say."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from cv_pipelines.errors import RetrainingError
@@ -98,3 +104,44 @@ def test_a_command_runs_in_the_project_and_is_shown_while_it_goes(tmp_path, caps
     ran = run(["one"], tmp_path)
     assert (ran.status, ran.stages) == (3, ["x"])
     assert "Running stage 'x':" in capsys.readouterr().out
+
+
+CHILD = """
+import subprocess, sys
+print("Running stage 'x':", flush=True)
+subprocess.run([sys.executable, "-c", "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"])
+"""
+PARENT = """
+import signal, sys
+from pathlib import Path
+from cv_pipelines.retraining.commands import run
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+run(["child"], Path.cwd())
+"""
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")
+def test_what_a_command_has_started_ends_with_it(tmp_path):
+    (tmp_path / "child.py").write_text(CHILD)
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2] / 'src'}"}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment)
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
+        time.sleep(0.05)
+        assert parent.poll() is None
+    started = int((tmp_path / "pid").read_text())
+    assert alive(started)
+    parent.terminate()
+    assert parent.wait(60) == 143
+    for _ in range(100):
+        if not alive(started):
+            break
+        time.sleep(0.05)
+    assert not alive(started)

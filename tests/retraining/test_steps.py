@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 from cv_pipelines.commands import retraining as commands
 from cv_pipelines.retraining import steps
@@ -207,3 +208,15 @@ def test_a_step_without_those_before_it_says_where_to_begin(tmp_path, monkeypatc
     done = command(tmp_path, monkeypatch, "train")
     assert done.exit_code == 1
     assert "begin with the step `pull`" in done.output
+
+
+def test_a_second_retraining_does_not_begin_while_one_is_running(retraining, monkeypatch):
+    made = retraining(Said())
+    folder = made.project / "build/retrain"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        done = command(made.project, monkeypatch)
+        assert done.exit_code == 1
+        assert "RetrainingError: another retraining is running here" in done.output
+        assert not (folder / "record.json").exists()
+    assert command(made.project, monkeypatch).exit_code == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +34,12 @@ def retrain(metadata: ProjectMetadata, step: str | None) -> None:
     from cv_pipelines.errors import CvPipelinesError
 
     project = Path(metadata.project_path)
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that what runs is stopped
     try:
-        status = _announce(project) if step == "announce" else _run(project, (step,) if step else STEPS)
+        with _alone(project / FOLDER):
+            status = _announce(project) if step == "announce" else _run(project, (step,) if step else STEPS)
     except CvPipelinesError as error:
         raise click.ClickException(f"{type(error).__name__}: {error}") from None
     sys.exit(status)
@@ -54,6 +61,29 @@ def changes(metadata: ProjectMetadata, since: str) -> None:
         raise click.ClickException(f"{type(error).__name__}: {error}") from None
     write_text(project / "build/changes.md", text)
     click.echo(text)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no second retraining of a checkout begin.
+
+    Raises:
+        RetrainingError: one is running.
+    """
+    from filelock import FileLock, Timeout
+
+    from cv_pipelines.errors import RetrainingError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RetrainingError(f"another retraining is running here ({lock.lock_file})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run(project: Path, steps: tuple[str, ...]) -> int:

@@ -35,7 +35,7 @@ def announce(project: Path, record: Record | None, summary: Path) -> list[str]:
     """
     status = record.status if record else Status.FAILED
     kept = False
-    if record and record.transfers["push"].state == "done":
+    if record and record.stored:
         kept = save_lock(project, title_of(record))
     done = [f"dvc.lock is on branch {BRANCH}"] if kept else []
     if record and record.promoted:

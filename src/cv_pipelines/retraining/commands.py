@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Ran:
 def run(words: list[str], project: Path) -> Ran:
     """Run a Python module (`dvc`, `kedro`) of this environment in the project, show and read its output.
 
+    If this process is told to stop, so is the command, with all that it started.
+
     Args:
         words: name of the module and its arguments.
         project: folder of the project.
@@ -61,15 +64,20 @@ def run(words: list[str], project: Path) -> Ran:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     process = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=project, env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-        lines.append(line.rstrip("\n"))
-    return read(process.wait(), lines)
+    try:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            lines.append(line.rstrip("\n"))
+        return read(process.wait(), lines)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()  # a training that is told to stop first closes its run
+        raise
 
 
 def read(status: int, lines: list[str]) -> Ran:

@@ -85,6 +85,12 @@ class Record(BaseModel):
         return [*self.sources.values(), *self.experiments.values(), *self.promotions.values()]
 
     @property
+    def stored(self) -> bool:
+        """Whether others can have what the lock names."""
+        push = self.transfers["push"]
+        return push.state == "done" and "remote" not in push.facts
+
+    @property
     def promoted(self) -> list[str]:
         """Promotions that put a model to use."""
         return [name for name, item in self.promotions.items() if item.state == "promoted"]
