@@ -109,7 +109,8 @@ def test_a_command_runs_in_the_project_and_is_shown_while_it_goes(tmp_path, caps
 CHILD = """
 import subprocess, sys
 print("Running stage 'x':", flush=True)
-subprocess.run([sys.executable, "-c", "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"])
+script = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+subprocess.run([sys.executable, "-c", script])
 """
 PARENT = """
 import signal, sys

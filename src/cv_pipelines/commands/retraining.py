@@ -34,9 +34,8 @@ def retrain(metadata: ProjectMetadata, step: str | None) -> None:
     from cv_pipelines.errors import CvPipelinesError
 
     project = Path(metadata.project_path)
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # so that what runs is stopped
+    # What runs is stopped, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with _alone(project / FOLDER):
             status = _announce(project) if step == "announce" else _run(project, (step,) if step else STEPS)
