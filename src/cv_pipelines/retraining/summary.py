@@ -151,7 +151,8 @@ def _drift(name: str, item: Item) -> list[str]:
         f"{counts['removed']:,} removed, {counts['changed']:,} changed."
     )
     limit = "none" if drift["limit"] is None else f"{drift['limit']:g}"
-    listed = list(drift["distances"].items())[: max(SHOWN, len(drift["beyond"]))]
+    moved = [(what, value) for what, value in drift["distances"].items() if value > 0]
+    listed = moved[: max(SHOWN, len(drift["beyond"]))]
     rows = [
         [what, f"{value:.3f}", limit, "**beyond**" if what in drift["beyond"] else ""]
         for what, value in listed
