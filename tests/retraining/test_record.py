@@ -99,6 +99,20 @@ def test_what_dvc_itself_complains_of_is_told():
     assert "status 9" in read(9, []).why().told
 
 
+BUSY = """Running stage 'base':
+WARNING: '/project/data/08_reporting/data_pets' is busy, it is being blocked by:
+  (PID 21433): dvc repro
+WARNING: Stages 'breeds' and 'drift_pets' will be skipped due to this failure
+ERROR: failed to reproduce 'data_pets'
+""".splitlines()
+
+
+def test_a_stage_that_could_not_start_is_told_with_what_dvc_says_of_it():
+    ran = read(255, BUSY)
+    assert (ran.stages, ran.broken) == (["base"], ["data_pets"])
+    assert ran.why("data_pets").told.endswith("data_pets' is busy, it is being blocked by:")
+
+
 def test_a_command_runs_in_the_project_and_is_shown_while_it_goes(tmp_path, capsys):
     (tmp_path / "one.py").write_text("import sys; print('Running stage \\'x\\':'); sys.exit(3)")
     ran = run(["one"], tmp_path)

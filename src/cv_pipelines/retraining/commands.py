@@ -13,7 +13,8 @@ from pathlib import Path
 STAGE = re.compile(r"^Running stage '([^']+)':")
 ERROR = re.compile(r"^Error: (?:(\w+Error): )?(.*)")
 FAILED = re.compile(r"^ERROR: failed to reproduce(?: stages:)? (.*)")
-COMPLAINT = re.compile(r"^ERROR: (.*)")
+COMPLAINT = re.compile(r"^(?:ERROR|WARNING): (?!failed to run|Stages? ')(.*)")
+"""DVC's own, where a stage did not even start; a stage that failed says itself why."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,6 @@ def read(status: int, lines: list[str]) -> Ran:
             failures[stages[-1] if stages else ""] = Failure(found[1] or "", found[2])
         elif found := FAILED.match(line):
             broken += re.findall(r"'([^']+)'", found[1])
-        elif (found := COMPLAINT.match(line)) and not stages:
+        elif found := COMPLAINT.match(line):
             failures.setdefault("", Failure("", found[1]))
     return Ran(status, stages, failures, broken)
