@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test lint bench viz mlflow
+# Kind of DVC's remote storage (s3, gs, azure, ssh), for whose extra packages `make setup` is to see.
+DVC_EXTRA ?=
+
+.PHONY: setup run test lint bench viz mlflow retrain changes comment
 
 setup: .venv/installed
 
@@ -12,6 +15,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	test -z "$(DVC_EXTRA)" || $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraints requirements.lock "dvc[$(DVC_EXTRA)]"
 	touch $@
 
 run: setup
@@ -34,3 +38,19 @@ viz: setup
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+# All steps but `announce`; what they cover: conf/base/retrain.yml. make itself ends with 2 whatever the command's status.
+retrain: setup
+	$(BIN)/kedro cv retrain
+
+# One step: pull, data, train, promote, publish; announce tells people on GitHub.
+retrain-%: setup
+	$(BIN)/kedro cv retrain $*
+
+# What the results of dvc.lock are against those of another commit; `comment` shows it at pull request PR.
+BASE ?= origin/main
+changes: setup
+	$(BIN)/kedro cv changes --since $(BASE)
+
+comment:
+	gh pr comment $(PR) --body-file build/changes.md --edit-last --create-if-none

@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from cv_pipelines.cli import cli
-from cv_pipelines.experiments import find_experiments
+from cv_pipelines.experiments import find_ensembles, find_experiments, find_sources
 from cv_pipelines.pipeline_registry import register_pipelines
 from cv_pipelines.stages import dvc_yaml
 
@@ -41,7 +41,7 @@ STAND_IN = """#!{python} -IS
 import hashlib, json, os, sys
 from pathlib import Path
 words = sys.argv[1:]
-name = words[2] if words[0] == "run" else "tour" if words[1] == "results" else "raw_" + words[2]
+name = words[2] if words[0] == "run" else "tour" if words[1] == "results" else "_".join(words[1:])
 stage = json.loads(Path({plan!r}).read_text())[name]
 work = Path("data/06_models", name, "work")
 with open({log!r}, "a") as log:
@@ -169,6 +169,46 @@ def test_dvc_yaml_is_what_kedro_cv_dvc_writes():
     assert written == dvc_yaml(PROJECT / "conf"), "dvc.yaml is out of date: run `kedro cv dvc`"
 
 
+def test_every_source_experiment_and_ensemble_of_the_registry_has_a_stage():
+    local = {
+        name for file in (PROJECT / "conf/local").rglob("*.yml") for name in yaml.safe_load(file.read_text())
+    }
+    experiments = find_experiments(PROJECT / "conf")
+    wanted = {f"data_{name}" for name in find_sources(PROJECT / "conf") if name not in local}
+    wanted |= {*experiments, *find_ensembles(PROJECT / "conf", experiments)} - local
+    assert wanted <= stages().keys()
+    assert wanted & pipelines().keys() == wanted
+
+
+def test_a_new_limit_trains_nothing():
+    stage = stages()["classification_digits"]
+    keys = [key for entry in stage["params"] for keys in entry.values() for key in keys]
+    assert "digits.reader" in keys
+    assert {"digits", "digits.limits"} & set(keys) == set()
+    assert "digits" in stages()["data_digits"]["params"][0]["conf/base/parameters/sources/digits.yml"]
+
+
+@pytest.mark.parametrize("tracked", ["data/01_raw/camvid", "data/01_raw/videos"])
+def test_raw_files_that_dvc_tracks_are_a_dependency_of_their_own(copied, tracked):
+    file = copied / "conf/base/parameters/sources/camvid.yml"
+    file.write_text(file.read_text().replace("}/camvid", "}/" + tracked.split("/")[2] + "/inner"))
+    untracked = yaml.safe_load(dvc_yaml(copied / "conf"))["stages"]
+    assert "data/02_intermediate/camvid.files.json" in untracked["data_camvid"]["deps"]
+    (copied / f"{tracked}.dvc").touch()
+    found = yaml.safe_load(dvc_yaml(copied / "conf"))["stages"]
+    assert untracked.keys() - found.keys() == {"raw_camvid"}
+    assert found["data_camvid"]["deps"][-1] == f"{tracked}/inner"
+
+
+def test_git_sees_the_notes_on_raw_folders_and_not_the_folders():
+    """What `dvc add` notes of a raw folder is for git; the folder is not."""
+    said = subprocess.run(
+        ["git", "check-ignore", "data/01_raw/camvid.dvc", "data/01_raw/camvid/x.png"],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.stdout.split() == ["data/01_raw/camvid/x.png"]
+
+
 def filepath(dataset):
     """Where the catalog keeps a dataset: `<owner>.<name>` matches the factories `{…}.<name>`."""
     owner, name = dataset.split(".", 1)
@@ -202,7 +242,8 @@ def test_a_stage_declares_all_that_its_nodes_read_and_write(name):
     parameters = {d.removeprefix("params:") for d in read if d.startswith("params:")}
     files = {filepath(d) for d in read if not d.startswith("params:")}
     outs = paths(stage["outs"] + stage.get("metrics", []))
-    assert {key for entry in stage["params"] for keys in entry.values() for key in keys} == parameters
+    keys = {key for entry in stage["params"] for keys in entry.values() for key in keys}
+    assert {key.split(".")[0] for key in keys} == parameters
     assert {f for f in files if not covers(paths(stage["deps"]), f)} == set()
     assert {d for d in pipeline.all_outputs() if not covers(outs, filepath(d))} == set()
 
@@ -217,10 +258,15 @@ def test_the_tour_waits_for_all_its_experiments():
 
 def test_the_tour_runs_once_then_nothing_then_what_an_edit_touches(project):
     first = project.dvc("repro", "tour")
-    assert set(first) == {"data_digits", "tour", *EXPERIMENTS} - {"segmentation_camvid"}
-    assert len(first) == 6
+    assert set(first) == {"data_digits", "drift_digits", "tour", *EXPERIMENTS} - {"segmentation_camvid"}
+    assert len(first) == 7
     order = {name: place for place, name in enumerate(first)}
-    assert order["data_digits"] < order["autoencoder_digits"] < order["classification_digits_pretrained"]
+    assert (
+        order["data_digits"]
+        < order["drift_digits"]
+        < order["autoencoder_digits"]
+        < order["classification_digits_pretrained"]
+    )
     assert order["classification_digits"] < order["gan_digits"]
     assert first[-1] == "tour"
     assert project.dvc("repro", "tour") == []
@@ -254,12 +300,13 @@ def test_a_changed_reader_trains_again_only_where_its_tables_change(project):
     project.edit("src/cv_pipelines/sources/digits.py", '"""', '"""Changed. ')
     assert project.dvc("repro", "classification_digits") == ["data_digits"]
     project.tune("source", "digits", "test", share=0.31)
-    assert project.dvc("repro", "classification_digits") == ["data_digits", "classification_digits"]
+    again = ["data_digits", "drift_digits", "classification_digits"]
+    assert project.dvc("repro", "classification_digits") == again
 
 
 def test_a_broken_training_finds_its_state_again(project):
     ran = project.dvc("repro", "classification_digits", code=255, FAILS="classification_digits")
-    assert ran == ["data_digits", "classification_digits"]
+    assert ran == ["data_digits", "drift_digits", "classification_digits"]
     assert project.dvc("repro", "classification_digits") == ["classification_digits resumes"]
 
 

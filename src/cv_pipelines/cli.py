@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from kedro.framework.startup import ProjectMetadata
 
-from cv_pipelines.commands import data, results, training
+from cv_pipelines.commands import data, results, retraining, training
 from cv_pipelines.files import write_text
 from cv_pipelines.stages import dvc_yaml
 
@@ -49,5 +49,7 @@ for command in (
     results.rollback,
     results.predict,
     results.export,
+    retraining.changes,
+    retraining.retrain,
 ):
     cv.add_command(command)

@@ -95,3 +95,7 @@ class InputError(CvPipelinesError):
 
 class ExportError(CvPipelinesError):
     """A model cannot be exported, or the exported file says something else than the model."""
+
+
+class RetrainingError(CvPipelinesError):
+    """A step of a retraining cannot begin, or git or GitHub refuse what it asks; names the command."""

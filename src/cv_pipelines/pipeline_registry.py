@@ -95,7 +95,7 @@ def check_names(
         ConfigError: names those that are.
     """
     taken = {"__default__", "comparisons", "everything", *sources, *(e.task for e in experiments.values())}
-    taken |= {f"data_{name}" for name in sources}
+    taken |= {f"{kind}_{name}" for kind in ("data", "drift", "raw") for name in sources}
     taken |= groups_of(experiments).keys()
     others = "a task, a source or a group"
     for kind, names in (

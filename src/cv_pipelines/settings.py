@@ -31,6 +31,6 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft"},
-    "config_patterns": {"mlflow": ["mlflow*"]},
+    "config_patterns": {"mlflow": ["mlflow*"], "retrain": ["retrain*"]},
     "custom_resolvers": {"project": project_path, "raw": raw_root},
 }

@@ -21,7 +21,10 @@ EXPERIMENT_CODE = [
 ENSEMBLE_CODE = ["config", "data", "metrics", "models", "pipelines/ensemble", "tasks", "training"]
 FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
 ENSEMBLE_FIGURES = ["members.json", *FIGURES[1:]]
+DRIFT_TABLES = ["annotations.parquet", "categories.json", "quarantine.parquet"]
 SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]
+WITHOUT_EFFECT = {"engine", "limits"}
+"""Keys of a source that change nothing that is trained on it."""
 
 Section = tuple[str, dict[str, Any]]
 Stage = dict[str, Any]
@@ -36,9 +39,12 @@ def dvc_yaml(conf: Path) -> str:
     sources, experiments = declared(conf, "sources"), declared(conf, "experiments")
     stages: dict[str, Stage] = {}
     for name, section in sources.items():
-        if needs_raw(section[1]):
+        tracked = tracked_raw(conf.parent, section[1])
+        if needs_raw(section[1]) and not tracked:
             stages[f"raw_{name}"] = raw_stage(name, section)
-        stages[f"data_{name}"] = source_stage(name, section)
+        stages[f"data_{name}"] = source_stage(name, section, tracked)
+        if gated(section[1]):
+            stages[f"drift_{name}"] = drift_stage(name, section)
     for name, section in experiments.items():
         stages[name] = experiment_stage(name, section, sources[section[1]["source"]])
     for name, section in declared(conf, "ensembles").items():
@@ -62,6 +68,31 @@ def needs_raw(source: dict[str, Any]) -> bool:
     return bool(source.get("root")) and "sample" not in source
 
 
+def tracked_raw(project: Path, source: dict[str, Any]) -> str | None:
+    """Return the path, from the project, of a source's raw folder where DVC tracks it; None where not.
+
+    DVC does so after `dvc add` of the folder or of one above it below data/01_raw.
+    """
+    folder = Path(str(source.get("root")).replace("${globals:raw}", "data/01_raw"))
+    above = [path for path in (folder, *folder.parents) if path.is_relative_to("data/01_raw")]
+    return folder.as_posix() if any((project / f"{path}.dvc").exists() for path in above) else None
+
+
+def gated(source: dict[str, Any]) -> bool:
+    """Whether a source may not drift further from the version before than its `limits.drift`."""
+    return (source.get("limits") or {}).get("drift") is not None
+
+
+def accepted(source: str) -> str:
+    """Return the folder, from the project, of a source's tables as they were accepted last."""
+    return f"data/05_model_input/{source}.accepted"
+
+
+def shaping(source: str, values: dict[str, Any]) -> list[str]:
+    """Return the keys of a source that may change what is trained on it; a new limit trains nothing."""
+    return [f"{source}.{key}" for key in values if key not in WITHOUT_EFFECT]
+
+
 def raw_note(source: str) -> str:
     """Return the path, from the project, of the note on a source's raw files."""
     return f"data/02_intermediate/{source}.files.json"
@@ -77,17 +108,32 @@ def raw_stage(name: str, section: Section) -> Stage:
     }
 
 
-def source_stage(name: str, section: Section) -> Stage:
+def source_stage(name: str, section: Section, tracked: str | None) -> Stage:
     """Raw files to manifest, statistics and data report; kept tables spare the next ingest its work."""
     file, values = section
+    raw = [tracked] if tracked else [raw_note(name)] if needs_raw(values) else []
     outs: list[Any] = [{f"data/02_intermediate/{name}": {"persist": True}}]
     if "sample" in values:
         outs.insert(0, {values["root"].replace("${globals:drawn}", "data/01_raw"): {"persist": True}})
     return {
         "cmd": f"kedro run --pipeline data_{name}",
         "params": [{file: [name]}],
-        "deps": code(SOURCE_CODE) + ([raw_note(name)] if needs_raw(values) else []),
+        "deps": code(SOURCE_CODE) + raw,
         "outs": [*outs, f"data/05_model_input/{name}", f"data/08_reporting/data_{name}"],
+    }
+
+
+def drift_stage(name: str, section: Section) -> Stage:
+    """Compare tables with the version that was accepted last; if they pass, they are that version."""
+    return {
+        "cmd": f"kedro cv drift {name}",
+        "params": [{section[0]: [f"{name}.limits.drift"]}],
+        "deps": [
+            *code(["data/drift.py"]),
+            *(f"data/02_intermediate/{name}/{table}" for table in DRIFT_TABLES),
+            f"data/05_model_input/{name}",
+        ],
+        "outs": [{accepted(name): {"persist": True}}, f"data/08_reporting/drift_{name}"],
     }
 
 
@@ -100,11 +146,12 @@ def experiment_stage(name: str, section: Section, source: Section) -> Stage:
     report = f"data/08_reporting/{name}"
     return {
         "cmd": f"kedro run --pipeline {name} --namespaces {name}",
-        "params": [{file: [name]}, {source[0]: [data]}],
+        "params": [{file: [name]}, {source[0]: shaping(data, source[1])}],
         "deps": [
             *code(EXPERIMENT_CODE),
             *tables,
             f"data/05_model_input/{data}",
+            *([accepted(data)] if gated(source[1]) else []),
             *(f"data/06_models/{other}/checkpoint" for other in started),
         ],
         "outs": [
@@ -112,7 +159,7 @@ def experiment_stage(name: str, section: Section, source: Section) -> Stage:
             f"data/07_model_output/{name}",
             *(f"{report}/{file}" for file in FIGURES),
         ],
-        "metrics": [{f"{report}/metrics.json": {"cache": False}}],
+        "metrics": [f"{report}/metrics.json"],
     }
 
 
@@ -124,8 +171,9 @@ def ensemble_stage(
     members = {member: experiments[member] for member in values["members"]}
     data = members[values["members"][0]][1]["source"]
     keys: dict[str, list[str]] = {file: [name]}
-    for own, key in [*((one[0], member) for member, one in members.items()), (sources[data][0], data)]:
-        keys.setdefault(own, []).append(key)
+    for member, one in members.items():
+        keys.setdefault(one[0], []).append(member)
+    keys.setdefault(sources[data][0], []).extend(shaping(data, sources[data][1]))
     report = f"data/08_reporting/{name}"
     return {
         "cmd": f"kedro run --pipeline {name} --namespaces {name}",
@@ -138,7 +186,7 @@ def ensemble_stage(
             *(f"data/08_reporting/{member}/metrics.json" for member in members),
         ],
         "outs": [f"data/07_model_output/{name}", *(f"{report}/{figure}" for figure in ENSEMBLE_FIGURES)],
-        "metrics": [{f"{report}/metrics.json": {"cache": False}}],
+        "metrics": [f"{report}/metrics.json"],
     }
 
 

@@ -1,6 +1,7 @@
 """Distances between two versions of a source."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -152,7 +153,39 @@ def test_the_command_writes_both_reports_and_fails_beyond_the_limit(
     project = SimpleNamespace(project_path=tmp_path)
     found = CliRunner().invoke(commands.drift, ["pets", "--old", str(tmp_path / "old")], obj=project)
     assert found.exit_code == status, found.output
-    folder = tmp_path / "data/08_reporting/data_pets"
+    folder = tmp_path / "data/08_reporting/drift_pets"
     assert json.loads((folder / "drift.json").read_text())["distances"]["brightness"] == 1.0
     assert (folder / "drift.html").exists()
     assert ("pets: limits.drift is passed by brightness 1.000" in found.output) == bool(status)
+
+
+def test_a_version_is_compared_with_the_one_accepted_last_and_accepted_if_it_passes(
+    version, tmp_path, monkeypatch
+):
+    section = {"reader": "voc", "limits": {"drift": 0.5}}
+    monkeypatch.setattr(commands, "source_parameters", lambda project, source: section)
+    project, data = SimpleNamespace(project_path=tmp_path), tmp_path / "data"
+    accepted = data / "05_model_input/pets.accepted"
+
+    def judged(brightness, *words):
+        shutil.rmtree(data / "02_intermediate", ignore_errors=True)
+        shutil.rmtree(data / "05_model_input/pets", ignore_errors=True)
+        measures = version.measures.assign(brightness=brightness)
+        save(replace(version, measures=measures), data)
+        return CliRunner().invoke(commands.drift, ["pets", *words], obj=project)
+
+    def known():
+        return set(load_version(accepted, "pets").measures["brightness"])
+
+    assert judged(1.0).exit_code == 0  # the first version
+    assert known() == {1.0}
+    for _ in range(2):  # a version that failed is not what the next one is compared with
+        failed = judged(2.0)
+        assert failed.exit_code == 1
+        assert "Error: DataLimitError: pets: limits.drift is passed by brightness 1.000" in failed.output
+        assert known() == {1.0}
+    assert judged(2.0, "--accept").exit_code == 0
+    assert known() == {2.0}
+    assert judged(2.0).exit_code == 0
+    assert judged(1.0, "--old", str(accepted)).exit_code == 1
+    assert known() == {2.0}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import random
 import shutil
 import signal
@@ -68,6 +69,33 @@ def test_a_data_set_is_fetched_once(packed, server, tmp_path):
     assert server.asked == asked
     assert source_root(config(packed)) == folder
     assert not list((tmp_path / "data").glob("*.unpacking"))
+
+
+def test_archives_that_have_changed_are_unpacked_again(tmp_path):
+    shard = tmp_path / "0.tar"
+
+    def pack(text, name="a.txt"):
+        (tmp_path / name).write_text(text)
+        with tarfile.open(shard, "w") as tar:
+            tar.add(tmp_path / name, name)
+
+    wanted = {"folder": str(tmp_path / "set"), "archives": [{"file": "0.tar", "urls": [str(shard)]}]}
+    pack("one")
+    folder = fetch(config(wanted))
+    (folder / "kept").touch()
+    assert fetch(config(wanted)) == folder
+    assert (folder / "kept").exists()
+    pack("other", "b.txt")
+    assert written(fetch(config(wanted))) == {"b.txt": b"other"}
+    # With a digest, it is the content that counts and not the time.
+    wanted["archives"][0]["md5"] = digest(shard.read_bytes())
+    fetch(config(wanted))
+    (folder / "kept").touch()
+    os.utime(shard, (1, 1))
+    assert fetch(config(wanted)) == folder
+    assert (folder / "kept").exists()
+    shard.unlink()
+    assert (fetch(config(wanted)) / "kept").exists()  # nor does it have to be kept
 
 
 def test_a_root_with_data_is_read_as_it_is(packed, server, tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from kedro.framework.startup import ProjectMetadata
 
-from cv_pipelines.commands.project import source_parameters
+from cv_pipelines.commands.project import reports_of, source_parameters
 from cv_pipelines.files import write_text
-from cv_pipelines.stages import raw_note
+from cv_pipelines.stages import accepted, raw_note
 
 
 @click.command()
@@ -43,12 +43,17 @@ def raw(metadata: ProjectMetadata, source: str) -> None:
 @click.option(
     "--old",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="A data folder with the version to compare with: of another checkout, or as `dvc get` brings it.",
+    help="A data folder with the version to compare with: of another checkout, or as `dvc get` brings it. "
+    "If not given, the version that was accepted last.",
 )
+@click.option("--accept", is_flag=True, help="Accept SOURCE as it is, however far it has drifted.")
 @click.pass_obj
-def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
-    """Report how far SOURCE has drifted from an older version; fail beyond its `limits.drift`."""
+def drift(metadata: ProjectMetadata, source: str, old: Path | None, accept: bool) -> None:
+    """Report how far SOURCE has drifted; fail beyond its `limits.drift`.
+
+    Compared with the version that was accepted last, SOURCE is accepted itself if it does not fail. The first
+    version is accepted.
+    """
     from cv_pipelines.config import SourceConfig, parse
     from cv_pipelines.data import drift as measured
     from cv_pipelines.errors import CvPipelinesError, DataLimitError
@@ -57,20 +62,25 @@ def drift(metadata: ProjectMetadata, source: str, old: Path) -> None:
 
     project = Path(metadata.project_path)
     config = parse(source, SourceConfig, source_parameters(project, source))
-    folder = project / "data/08_reporting" / f"data_{source}"
+    folder, kept = reports_of(metadata, f"drift_{source}"), project / accepted(source)
+    data = project / "data"
     try:
-        before, now = (measured.load_version(data, source) for data in (old, project / "data"))
+        versions = (old or (kept if kept.exists() else data), data)
+        before, now = (measured.load_version(place, source) for place in versions)
         found = measured.drift(before, now, config.limits.drift)
         write_text(folder / "drift.json", json.dumps(found, indent=2) + "\n")
         write_text(folder / "drift.html", drift_page(source, found, before, now))
         for name, distance in found["distances"].items():
             click.echo(f"{name:<24} {distance:.3f}")
         click.echo(f"Report: {folder / 'drift.html'}")
-        measured.enforce_drift(source, found)
+        if not accept:
+            measured.enforce_drift(source, found)
+        if accept or old is None:
+            measured.keep_version(data, source, kept)
     except DataLimitError as error:
         file = file_of(project / "conf", source)
         where = f"{file.relative_to(project)}: " if file else ""
-        raise click.ClickException(f"{where}{error}") from None
+        raise click.ClickException(f"DataLimitError: {where}{error}") from None
     except CvPipelinesError as error:
         raise click.ClickException(f"{source}: {error}") from None
 

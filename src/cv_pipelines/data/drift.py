@@ -7,6 +7,7 @@ between distributions, 0 (the same) to 1 (nothing in common), and no p-values.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,29 @@ def load_version(data: Path, source: str) -> Version:
         raise SourceError(f"{data}: no version of {source!r} to compare ({error})") from None
     told = statistics.get("pixels", []), facts.get("channels", [])
     return Version(samples, annotations, measures, categories, quarantine, *told)
+
+
+def keep_version(data: Path, source: str, folder: Path) -> None:
+    """Copy what a comparison needs of a source, so that `load_version` loads it from there later.
+
+    Args:
+        data: a data folder.
+        source: name of the source.
+        folder: of the copy; what lay there before is replaced at the end.
+    """
+    fresh = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(fresh, ignore_errors=True)
+    names = {
+        "02_intermediate": [*(f"{name}.parquet" for name in OBJECTS), "categories.json"],
+        "05_model_input": [*MEASURED, *(f"{name}.json" for name in NUMBERS)],
+    }
+    for layer, files in names.items():
+        place = fresh / layer / source
+        place.mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(data / layer / source / file, place / file)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
 
 
 def drift(old: Version, new: Version, most: float | None = None) -> dict[str, Any]:

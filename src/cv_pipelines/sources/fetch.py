@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,7 +43,7 @@ def _holds_data(root: Path | None, fetch: Fetch) -> bool:
 
 
 def fetch(config: SourceConfig) -> Path | None:
-    """Make sure that a source's files are there; does nothing if they are.
+    """Make sure that a source's files are there; does nothing if they are, from the archives as they are now.
 
     Two runs at once wait for each other. A killed run leaves what it has, and the next one goes on from it;
     `fetch.folder` gets its name only when everything is in it.
@@ -54,20 +55,59 @@ def fetch(config: SourceConfig) -> Path | None:
         FetchError: an archive cannot be had, is not what was published, or is not safe.
     """
     root = source_root(config)
-    if config.fetch is None or root != Path(config.fetch.folder) or root.is_dir():
+    if (
+        config.fetch is None
+        or root != Path(config.fetch.folder)
+        or _is_up_to_date(config, config.fetch, root)
+    ):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{root}.lock"):
-        if not root.is_dir():
+        if not _is_up_to_date(config, config.fetch, root):
             _fetch_all(config, config.fetch, root)
     return root
 
 
-def _fetch_all(config: SourceConfig, wanted: Fetch, root: Path) -> None:
+def _is_up_to_date(config: SourceConfig, fetch: Fetch, root: Path) -> bool:
+    """Whether the folder is there, and no archive on this machine is another than when it was unpacked."""
+    if not root.is_dir():
+        return False
+    places = _places(config, root)
+    notes = _read_notes(places[0])
+    for archive in fetch.archives:
+        for path in _paths(archive, places):
+            then = notes.get(str(path))
+            if then and path.is_file():
+                now = _state(path, _wanted(archive))
+                # with a digest it is what it was, whatever its time
+                if then != now and not (now[3] and then[2:] == now[2:]):
+                    return False
+    return True
+
+
+def _places(config: SourceConfig, root: Path) -> list[Path]:
+    """Return where archives may lie: the folder of downloads, then the source's own."""
     downloads = root.with_name(root.name + ".downloads")
+    return [downloads, *([Path(config.root)] if config.root else [])]
+
+
+def _paths(archive: Archive, places: list[Path]) -> list[Path]:
+    """Return every path at which an archive may lie on this machine."""
+    local = [Path(url) for url in archive.urls if not url.startswith(WEB)]
+    return [*(place / archive.file for place in places), *local]
+
+
+def _wanted(archive: Archive) -> Wanted:
+    digests = {name: value for name in ("md5", "sha256") if (value := getattr(archive, name))}
+    return Wanted(archive.size, digests)
+
+
+def _fetch_all(config: SourceConfig, wanted: Fetch, root: Path) -> None:
     fresh = root.with_name(root.name + ".unpacking")
-    places = [downloads, *([Path(config.root)] if config.root else [])]
+    places = _places(config, root)
     _ask_for_missing(wanted, places)
+    for old in (root, fresh) if root.is_dir() else ():  # of archives that have changed since
+        shutil.rmtree(old, ignore_errors=True)
     found = [_locate(archive, wanted.attempts, places) for archive in wanted.archives]
     for archive, path in zip(wanted.archives, found, strict=True):
         folder = fresh / (archive.into or ".")
@@ -97,16 +137,15 @@ def _locate(archive: Archive, attempts: int, places: list[Path]) -> Path:
     Raises:
         FetchError: a file that somebody put there is not the published one, or no address gave it.
     """
-    digests = {name: value for name in ("md5", "sha256") if (value := getattr(archive, name))}
-    wanted = Wanted(archive.size, digests)
-    local = [Path(url) for url in archive.urls if not url.startswith(WEB)]
-    for path in [*(place / archive.file for place in places), *local]:
+    wanted = _wanted(archive)
+    for path in _paths(archive, places):
         if path.is_file():
             _verify(path, wanted, places[0])
             return path
     addresses = [url for url in archive.urls if url.startswith(WEB)]
     if not addresses:
-        raise FetchError(f"{archive.file}: there is no {' and no '.join(map(str, local))}")
+        local = " and no ".join(url for url in archive.urls if not url.startswith(WEB))
+        raise FetchError(f"{archive.file}: there is no {local}")
     target = places[0] / archive.file
     with _progress(f"downloading {archive.file}", archive.size) as report:
         download(addresses, target, wanted, attempts=attempts, report=report)
@@ -127,12 +166,12 @@ def _verify(path: Path, wanted: Wanted, downloads: Path) -> None:
     _note_verified(path, wanted, downloads)
 
 
-def _state(path: Path, wanted: Wanted) -> list[object]:
+def _state(path: Path, wanted: Wanted) -> list[Any]:
     facts = path.stat()
     return [facts.st_size, facts.st_mtime_ns, wanted.size, wanted.digests]
 
 
-def _read_notes(downloads: Path) -> dict[str, object]:
+def _read_notes(downloads: Path) -> dict[str, list[Any]]:
     try:
         notes = json.loads((downloads / VERIFIED).read_text(encoding="utf8"))
     except (OSError, ValueError):
