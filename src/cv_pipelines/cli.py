@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from kedro.framework.startup import ProjectMetadata
 
-from cv_pipelines.commands import data, plan, results, training
+from cv_pipelines.commands import data, plan, reproduce, results, training
 from cv_pipelines.files import write_text
 from cv_pipelines.stages import dvc_yaml
 
@@ -40,6 +40,7 @@ for command in (
     data.drift,
     data.augment_gallery,
     plan.plan,
+    reproduce.reproduce,
     training.find_lr,
     training.find_batch_size,
     training.profile,

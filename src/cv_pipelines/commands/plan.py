@@ -265,7 +265,9 @@ class Planner:
         trained = [step for step in needed if step.name == "train_model"]
         unknown = [step.namespace for step in trained if step.seconds is None]
         seconds = sum(step.seconds or 0.0 for step in trained)
-        certain = [name for step in steps if step.state == "run" for name in step.nodes]
+        # Whether trainings that may run have to is known once the tables are there.
+        first = [step for step in needed if step.state == "run" or step.name == "prepare"]
+        certain = [name for step in first for name in step.nodes]
         only = [] if len(certain) == len(self.pipeline.nodes) else ["--nodes", ",".join(certain)]
         run = ["kedro", "run", *(["--env", self.env] if self.env else [])]
         run += [] if self.name == "__default__" else ["--pipeline", self.name]
@@ -319,8 +321,11 @@ def show(found: dict[str, Any]) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(plan_table(found))
+    fresh = sum(step["state"] == "fresh" for step in found["steps"])
+    if fresh < len(found["steps"]):
+        console.print(plan_table(found))
     for line in (
+        f"Plan of {found['pipeline']}: {fresh} of {len(found['steps'])} steps are up to date",
         *(f"Missing   {one}" for one in found["missing"]),
         f"Disk      {disk_line(found['disk'])}",
         f"Training  {time_line(found)}",
@@ -331,15 +336,13 @@ def show(found: dict[str, Any]) -> None:
 
 
 def plan_table(found: dict[str, Any]) -> Table:
-    """Lay out the steps that are needed or cannot be made, with why; those up to date are counted."""
+    """Lay out the steps that are needed or cannot be made, with why."""
     from rich.markup import escape
     from rich.table import Table
 
     words = {"run": "runs", "maybe": "may run", "missing": "cannot run"}
     shown = [step for step in found["steps"] if step["state"] != "fresh"]
-    fresh = len(found["steps"]) - len(shown)
-    caption = f"{fresh} of {len(found['steps'])} steps are up to date"
-    table = Table(title=f"Plan of {found['pipeline']}", title_justify="left", caption=caption)
+    table = Table()
     for heading in ("step", "", "because"):
         table.add_column(heading, overflow="fold")
     for step in shown:
