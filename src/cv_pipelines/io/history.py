@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 
+from cv_pipelines.io.outbox import Journal
 from cv_pipelines.io.tracking import Tracker, TrackingConfig
 from cv_pipelines.planning.costs import Past
 
@@ -29,8 +31,6 @@ def connect(config: TrackingConfig, project: Path, patience: int = 5) -> tuple[M
     Raises:
         Exception: MLflow's own or the database's: there is no reaching it.
     """
-    import os
-
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(patience)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     tracker = Tracker(config, project)
@@ -69,3 +69,9 @@ def _epochs(params: dict[str, Any]) -> int | None:
         return int(params["train.epochs"]) * len(seeds)
     except (KeyError, ValueError, TypeError):
         return None
+
+
+def waiting(config: TrackingConfig, project: Path) -> int:
+    """Return how many runs have entries that were not sent to MLflow yet."""
+    journals = [Journal(path) for path in Tracker(config, project).outbox.folder.glob("*.jsonl")]
+    return sum(journal.sent()["bytes"] < journal.path.stat().st_size for journal in journals)
