@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -136,7 +137,7 @@ def mlflow(project: Path, section: dict[str, Any]) -> Check:
     from cv_pipelines.io.tracking import Tracker, TrackingConfig
 
     config = TrackingConfig.model_validate(section)
-    uri = Tracker(config, project).uri
+    uri = re.sub(r"//([^:/@]+):[^@]+@", r"//\1:…@", Tracker(config, project).uri)  # no password
     entries = waiting(config, project)
     later = f"; entries of {entries} runs wait in data/outbox for the next run" if entries else ""
     try:

@@ -284,7 +284,11 @@ class Planner:
             ],
             "disk": {
                 "needed": sum(step.disk or 0 for step in needed),
-                "unknown": [f"{step.namespace}.{step.name}" for step in trained if step.disk is None],
+                "unknown": [
+                    f"{step.namespace}.{step.name}"
+                    for step in needed
+                    if step.disk is None and step.name in {"read_source", "train_model"}
+                ],
                 "free": free_bytes(self.project / self.folder),
             },
             "training": {

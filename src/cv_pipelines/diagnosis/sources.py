@@ -38,7 +38,6 @@ def source(name: str, config: SourceConfig) -> Check:
     if by_hand:
         mend = f"put {', '.join(by_hand)} into {config.root}. {config.fetch.ask or ''}".rstrip()
         return Check(what, "warn", "not there, and its archives need a person", mend)
-    total = sum(archive.size or 0 for archive in config.fetch.archives)
-    return Check(
-        what, "ok", f"not there; the first run fetches it ({total / 1e9:.2f} GB)", f"kedro cv raw {name}"
-    )
+    sizes = [archive.size for archive in config.fetch.archives]
+    size = f"{sum(filter(None, sizes)) / 1e9:.2f} GB" if all(sizes) else "of a size that is not published"
+    return Check(what, "ok", f"not there; the first run fetches it ({size})", f"kedro cv raw {name}")

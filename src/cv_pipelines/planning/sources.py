@@ -35,7 +35,7 @@ def source_steps(name: str, config: SourceConfig, data: Path) -> list[Step]:
         "read_source",
         state="missing" if missing else "run" if stale else "fresh",
         reasons=missing or stale,
-        disk=size_of(tables) + to_fetch(config) or None,
+        disk=disk_of(config, tables),
     )
     state, reasons = judged(preparing_is_stale(config, tables, prepared), [read])
     return [read, Step(name, "prepare", state=state, reasons=reasons, disk=size_of(prepared) or None)]
@@ -56,12 +56,21 @@ def missing_files(config: SourceConfig) -> list[str]:
     ]
 
 
-def to_fetch(config: SourceConfig) -> int:
-    """Return the bytes of the archives that are still to be downloaded and unpacked, as far as published."""
-    root = source_root(config)
+def disk_of(config: SourceConfig, tables: Path) -> int | None:
+    """Return the bytes that reading a source writes: archives, what is in them, tables as large as before.
+
+    Args:
+        config: the source.
+        tables: folder of those of before.
+
+    Returns:
+        None where that is not known: nothing was read before, or the archives' sizes are not published.
+    """
+    root, before = source_root(config), size_of(tables)
     if config.fetch is None or root is None or root.is_dir():
-        return 0
-    return 2 * sum(archive.size or 0 for archive in config.fetch.archives)
+        return before or None
+    sizes = [archive.size for archive in config.fetch.archives]
+    return 2 * sum(filter(None, sizes)) + before if all(sizes) else None
 
 
 def reading_is_stale(config: SourceConfig, tables: Path) -> list[str]:
