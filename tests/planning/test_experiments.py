@@ -48,7 +48,7 @@ def test_a_parameter_of_the_training_is_named_with_both_values(planned, ran):
 def test_the_scored_split_makes_predictions_anew_and_no_training(planned, ran):
     found = planned(evaluate=ran[0].evaluate.model_copy(update={"split": "val"}))
     assert states(found) == ["fresh", "run", "run", "run"]
-    assert found["predict"].reasons == ['`evaluate.split` changed "test" → "val"', "data.val is new"]
+    assert found["predict"].reasons == ['`evaluate.split` changed "test" → "val"']
 
 
 def test_a_changed_test_image_makes_predictions_anew_and_no_training(planned, image_source):

@@ -47,10 +47,11 @@ def checked_out(project: Path, record: Record, patch: Path | None, keep: bool = 
         if git(project, *QUIET, "worktree", "add", "--detach", str(tree), commit) is None:
             raise ReproductionError(f"git cannot check out {commit} in {tree}")
         prefix = (git(project, "rev-parse", "--show-prefix") or b"").decode().strip()
-        inside = tree / prefix
-        if patch is not None and git(inside, "apply", "--binary", str(patch.resolve())) is None:
+        # Paths in a patch are taken from the top of the repository, wherever git is called.
+        apply = ["apply", "--binary", *([f"--directory={prefix}"] if prefix else [])]
+        if patch is not None and git(tree, *apply, str(patch.resolve())) is None:
             raise ReproductionError(f"the changes that were kept with the run do not apply to {commit}")
-        yield inside
+        yield tree / prefix
     finally:
         if not keep:
             git(project, "worktree", "remove", "--force", "--force", str(tree))
