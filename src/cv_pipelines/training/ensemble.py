@@ -234,6 +234,7 @@ def score(
         "seconds": round(sum(meta.seconds for meta in metas), 2),
         "device": metas[0].device,
         "passed_over": passed_over(models),
+        "provenance": None,  # its fingerprint is of models, each of which has one
     }
     return metrics, clean(scores.details), scores.samples
 

@@ -92,4 +92,4 @@ def memory() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(step(load_job(Path(sys.argv[1])))))  # noqa: T201 - the parent reads it
+    sys.stdout.write(f"{json.dumps(step(load_job(Path(sys.argv[1]))))}\n")
