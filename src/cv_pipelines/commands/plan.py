@@ -230,8 +230,9 @@ class Planner:
         found = on_disk(self.project / self.folder / "08_reporting", experiment)
         if self.mlflow is None:
             return found
+        client, runs = self.mlflow
         try:
-            return found + within(PATIENCE, lambda: tracked(*self.mlflow, experiment))
+            return found + within(PATIENCE, lambda: tracked(client, runs, experiment))
         except Exception:  # MLflow's, the database's: the figures on disk have to do
             return found
 
