@@ -77,6 +77,10 @@ class LoaderError(CvPipelinesError):
     """A loader process died, most often killed by the system for its memory; the training can be taken up."""
 
 
+class ReproductionError(CvPipelinesError):
+    """A run cannot be run again: what it was made from is not known or not there, or the run fails."""
+
+
 class StudyError(CvPipelinesError):
     """A search cannot go on: its storage is of another study or cannot be reached, or its trials fail."""
 

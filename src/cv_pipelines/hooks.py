@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from cv_pipelines.config import ExperimentConfig
     from cv_pipelines.io.tracking import Tracker
+    from cv_pipelines.reproduction.record import Surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class ExperimentHooks:
         self.studies: list[str] = []
         self.promotions: list[str] = []
         self.works: dict[str, Path] = {}
+        self.surroundings: Surroundings | None = None
 
     @property
     def tracked(self) -> list[str]:
@@ -93,6 +95,10 @@ class ExperimentHooks:
         self.works = {name: catalog[f"{name}.work"].load() for name in self.tracked if name in works}
         self.seconds = {}
         self.begun, self.total = 0, len(pipeline.nodes)
+        if self.experiments:
+            from cv_pipelines.reproduction.record import Surroundings
+
+            self.surroundings = Surroundings.of(self.project)
         if self.tracked or self.promotions:
             self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
 
@@ -211,6 +217,18 @@ class ExperimentHooks:
 
             metrics = outputs[f"{name}.metrics"]
             self.tracker.log_scores(name, metrics, contract_key(metrics))
+            self.keep_record(self.tracker, name)
+
+    def keep_record(self, tracker: Tracker, name: str) -> None:
+        """Keep what `kedro cv reproduce` needs of an experiment's run, with it."""
+        from cv_pipelines.reproduction.record import record_of, sections_of, write_record
+
+        known = find_experiments(self.project / "conf")
+        if self.surroundings and name in known:
+            sections = sections_of(name, known, self.params)
+            record = record_of(name, self.surroundings, self.project, sections)
+            tracker.tag(name, {"dirty": str(record.dirty).lower()})
+            tracker.log_files(name, write_record(self.reporting / name, record, self.surroundings))
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:

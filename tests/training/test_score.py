@@ -43,7 +43,7 @@ def test_the_keys_are_those_of_the_contract(scored):
     metrics, details, samples = scored({0: 1.0})
     assert list(metrics) == [
         *("experiment", "task", "values", "spread", "seeds", "contract", "fingerprint", "seconds", "device"),
-        "passed_over",
+        *("passed_over", "provenance"),
     ]
     assert (metrics["experiment"], metrics["task"]) == ("toy", "classification")
     assert list(metrics["values"]) == ["accuracy", "top5_accuracy", "macro_f1", "nll", "ece"]

@@ -271,6 +271,7 @@ class Tracker:
             "contract_key": contract_key,
             "fingerprint": str(metrics["fingerprint"]),
             "device": str(metrics["device"]),
+            "seconds": str(metrics.get("seconds", "")),
             "passed_over": str(sum(len(batches) for batches in metrics.get("passed_over", {}).values())),
         }
         with self.outbox.lock:

@@ -52,13 +52,14 @@ def source_data(
     return SourceData(manifest, annotations, parsed, arrays, source_root(config), statistics or {})
 
 
-def stored_source(project: Path, name: str, source: dict[str, Any]) -> SourceData:
+def stored_source(project: Path, name: str, source: dict[str, Any], folder: str = "data") -> SourceData:
     """Gather what a project's data folder holds of a source, outside a run.
 
     Args:
         project: folder of the project.
         name: of the source.
         source: its parameters.
+        folder: of the data, from the project.
 
     Raises:
         SourceError: it has not been prepared; names the file that is missing.
@@ -70,7 +71,7 @@ def stored_source(project: Path, name: str, source: dict[str, Any]) -> SourceDat
     from cv_pipelines.errors import SourceError
     from cv_pipelines.io.arrays import ArraysDataset
 
-    tables, prepared = (project / "data" / part / name for part in ("02_intermediate", "05_model_input"))
+    tables, prepared = (project / folder / part / name for part in ("02_intermediate", "05_model_input"))
     try:
         manifest, annotations = (
             pd.read_parquet(path) for path in (prepared / "manifest.parquet", tables / "annotations.parquet")

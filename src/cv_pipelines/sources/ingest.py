@@ -19,8 +19,16 @@ from cv_pipelines.data.inspection import checking
 from cv_pipelines.data.parallel import running_on
 from cv_pipelines.data.schema import Categories, Tables
 from cv_pipelines.errors import SourceError
-from cv_pipelines.sources import reader
-from cv_pipelines.sources.fetch import fetch
+from cv_pipelines.provenance import Provenance, changed_keys, differences, digest, few
+from cv_pipelines.provenance.code import code_of
+from cv_pipelines.sources import READERS, reader
+from cv_pipelines.sources.fetch import fetch, source_root
+
+Folder = list[Any]
+"""Number of files, bytes, digest."""
+
+NO_TABLE = ("cv_pipelines.config", "cv_pipelines.data.parallel", "cv_pipelines.errors")
+"""Modules whose code changes no table that a reader gives."""
 
 STAMP = "ingested.json"
 NOTE = "sample.json"
@@ -32,7 +40,7 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
     Args:
         config: the source.
         store: folder where the tables of an earlier ingest lie; they are loaded if neither the raw files
-            (paths, sizes, times) nor the reader's options have changed since.
+            (paths, sizes, times) nor the reader's options and code have changed since.
 
     Returns:
         The tables, and the stamp to keep beside them.
@@ -44,16 +52,28 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
     root = fetch(config)
     if config.sample is not None and root is not None:
         draw_sample(config, root)
+    folders = folders_of(root)
     facts = {
         "reader": config.reader,
-        "options": config.options | ({"check": "headers"} if config.check == "headers" else {}),
-        "files": digest_of_files(root),
+        "options": options_of(config),
+        "files": digest_of(folders),
+        "code": reader_code(config.reader),
     }
     known = read_stamp(store) or {}
     tables = load_tables(store) if known | facts == known else None
     if tables is None or sorted(tables.arrays) != known.get("arrays"):
         tables = read_tables(config, root)
-    return tables, facts | {"arrays": sorted(tables.arrays)}
+    return tables, facts | {"folders": folders, "arrays": sorted(tables.arrays)}
+
+
+def options_of(config: SourceConfig) -> dict[str, Any]:
+    """Return what a source's parameters say of how its files are read."""
+    return config.options | ({"check": "headers"} if config.check == "headers" else {})
+
+
+def reader_code(name: str) -> dict[str, str]:
+    """Digest the code that reads a format, by module: other code may give other tables."""
+    return code_of([READERS[name]], NO_TABLE)[0] if name in READERS else {}
 
 
 def read_tables(config: SourceConfig, root: Path | None) -> Tables:
@@ -100,14 +120,59 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
 
 def digest_of_files(root: Path | None) -> str:
     """Digest path, size and time of every file below a folder; the same while nothing there changes."""
-    digest = hashlib.blake2b(digest_size=16)
+    return digest_of(folders_of(root))
+
+
+def digest_of(folders: dict[str, Folder]) -> str:
+    """Digest what `folders_of` gave."""
+    return digest({folder: facts[2] for folder, facts in folders.items()})
+
+
+def folders_of(root: Path | None) -> dict[str, Folder]:
+    """List the folders below a folder that hold files, itself as ".".
+
+    Returns:
+        Path from `root` to the number of files, their bytes, and a digest of their names, sizes and times.
+    """
+    found: dict[str, Folder] = {}
     for folder, folders, files in os.walk(root) if root else []:
         folders.sort()
+        text, total = hashlib.blake2b(digest_size=8), 0
         for name in sorted(files):
-            path = os.path.join(folder, name)
-            facts = os.stat(path)
-            digest.update(f"{os.path.relpath(path, root)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+            facts = os.stat(os.path.join(folder, name))
+            text.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+            total += facts.st_size
+        if files:
+            found[os.path.relpath(folder, root)] = [len(files), total, text.hexdigest()]
+    return found
+
+
+def changes(then: dict[str, Any], config: SourceConfig) -> list[str]:
+    """Say in words why the tables of an earlier ingest are not those of a source as it is now.
+
+    Args:
+        then: their stamp.
+        config: the source; its files are looked at.
+    """
+    options = {"reader": config.reader, **options_of(config)}
+    now = Provenance(parameters=options, code=reader_code(config.reader))
+    options = {"reader": then.get("reader"), **then.get("options", {})}
+    before = Provenance(parameters=options, code=then.get("code", {}))
+    folders = folders_of(source_root(config))
+    if "folders" in then:
+        moved = [_told(one, then["folders"], folders) for one in changed_keys(then["folders"], folders)]
+    else:
+        moved = ["it was read by an earlier version of this project"]
+    return [*few(moved), *differences(before, now)]
+
+
+def _told(folder: str, then: dict[str, Folder], now: dict[str, Folder]) -> str:
+    """Say what has changed in a folder: how many files are new or gone, or that some are others."""
+    before, after = then.get(folder, [0])[0], now.get(folder, [0])[0]
+    if before == after:
+        return f"{folder}: files replaced or rewritten ({after:,} as before)"
+    count = abs(after - before)
+    return f"{folder}: {count:,} {'file' if count == 1 else 'files'} {'new' if after > before else 'gone'}"
 
 
 def read_stamp(store: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.errors import CheckpointError
 from cv_pipelines.models import builder
+from cv_pipelines.provenance import Provenance
 from cv_pipelines.training.rollback import Batch
 
 State = dict[str, Tensor]
@@ -44,11 +45,12 @@ class Meta(BaseModel):
         selected: which weights are used.
         epoch: of the selected weights, from 0.
         score: validation figure of the selected weights, where there is one.
-        fingerprint: of configuration and data.
+        fingerprint: digest of `provenance`.
         seconds: the training took.
         device: it ran on.
         versions: of the libraries.
         passed_over: batches that the training went back for, because their loss was no number.
+        provenance: what it was made from; None for those of before this was noted.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,6 +73,7 @@ class Meta(BaseModel):
     device: str
     versions: dict[str, str]
     passed_over: list[Batch] = []
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True)

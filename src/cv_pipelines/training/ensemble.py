@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,9 +16,10 @@ from cv_pipelines.config.ensemble import EnsembleConfig
 from cv_pipelines.data.datasets import SampleDataset, SourceData
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.errors import ContractError
+from cv_pipelines.provenance import digest
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores, Task
-from cv_pipelines.training.checkpoints import Checkpoint
+from cv_pipelines.training.checkpoints import Checkpoint, Meta
 from cv_pipelines.training.predict import autocast, load_task, move, scored_part
 from cv_pipelines.training.score import averages, clean, contract, deviation, passed_over
 
@@ -235,6 +234,7 @@ def score(
         "seconds": round(sum(meta.seconds for meta in metas), 2),
         "device": metas[0].device,
         "passed_over": passed_over(models),
+        "provenance": None,  # its fingerprint is of models, each of which has one
     }
     return metrics, clean(scores.details), scores.samples
 
@@ -255,11 +255,14 @@ def _summary(by_seed: dict[int, Scores]) -> dict[str, Any]:
 
 def fingerprint(config: EnsembleConfig, members: list[Member]) -> str:
     """Digest models, weights and views: equal fingerprints predict the same."""
+    return models_digest(config, {m.name: {s: c.meta for s, c in m.checkpoints.items()} for m in members})
+
+
+def models_digest(config: EnsembleConfig, members: dict[str, dict[int, Meta]]) -> str:
+    """Digest what the checkpoints of members, by name and seed, say of themselves; see `fingerprint`."""
     models = [
-        (config.weight_of(m.name), seed, c.meta.fingerprint)
-        for m in members
-        for seed, c in m.checkpoints.items()
+        (config.weight_of(name), seed, meta.fingerprint)
+        for name, metas in members.items()
+        for seed, meta in metas.items()
     ]
-    views = config.evaluate.model_dump(exclude={"batch_size"})
-    text = json.dumps([sorted(models), views], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest([sorted(models), config.evaluate.model_dump(exclude={"batch_size"})])

@@ -94,6 +94,16 @@ def find_batch_size(job: Job, first: int = 2, trials: int = 20) -> int | None:
     return found
 
 
+def one_step(job: Job) -> torch.device:
+    """Do one step, forward and backward, at the experiment's batch size; return the device it was done on."""
+    task = _task(job, None)
+    train, _ = loaders(job, task, _seed(job))
+    trainer = _trainer(job, max_epochs=1, limit_train_batches=1)
+    with quiet(), float32_products(job.config.train.matmul_precision):
+        trainer.fit(task, train)
+    return trainer.strategy.root_device
+
+
 def _fits(job: Job) -> bool:
     try:
         task = _task(job, None)

@@ -27,14 +27,17 @@ from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.ranks import RankBatches, first, rank, validation_batches, wait, world
 from cv_pipelines.data.spare import Spare
 from cv_pipelines.errors import ConfigError
+from cv_pipelines.files import write_text
 from cv_pipelines.models import builder
 from cv_pipelines.models.initialisation import initialise
 from cv_pipelines.models.synchronised import synchronise
+from cv_pipelines.provenance import Provenance, differences
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast, Watch
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+from cv_pipelines.training.fingerprint import training_part
 from cv_pipelines.training.job import Job, fingerprint
 from cv_pipelines.training.placement import environment, gpus, shard_on_setup, trainer_options
 from cv_pipelines.training.resume import STATE, KeepState, Position, position_of
@@ -63,7 +66,7 @@ def fit(job: Job, keep: bool = False) -> tuple[dict[int, Checkpoint], pd.DataFra
         job.config,
         lambda config: fit_seeds(replace(job, config=config)),
         job.folder / "halved",
-        fingerprint(job),
+        job.stamp,
     )
     if not keep:
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -114,7 +117,7 @@ def _folder(job: Job, seed: int) -> Path:
 
 def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     folder = _folder(job, seed)
-    start = first(lambda: prepare_folder(folder, fingerprint(job)))
+    start = first(lambda: prepare_folder(folder, job))
     started = time.perf_counter() - start.seconds
     L.seed_everything(seed, verbose=False)
     task, spoilt = make_task(job), passed_over(folder)
@@ -142,6 +145,7 @@ def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
         epoch=epoch,
         score=score,
         fingerprint=fingerprint(job),
+        provenance=job.provenance,
         seconds=time.perf_counter() - started,
         device=device_name(trainer),
         versions=versions(),
@@ -150,13 +154,13 @@ def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     return Checkpoint(meta, states), history.rows
 
 
-def prepare_folder(folder: Path, stamp: str) -> Position:
+def prepare_folder(folder: Path, job: Job) -> Position:
     """Return where an interrupted training stands; clear the folder of one that does not fit.
 
     One that fits is left as it is also where no state was kept yet: batches may have to be passed over.
     """
     note = folder / "fingerprint"
-    fits = note.exists() and note.read_text(encoding="utf8") == stamp
+    fits = note.exists() and note.read_text(encoding="utf8") == job.stamp
     position = position_of(folder / STATE) if fits else None
     if position is not None:
         logger.info(
@@ -165,10 +169,23 @@ def prepare_folder(folder: Path, stamp: str) -> Position:
         )
         return position
     if not fits:
+        if note.exists():
+            logger.warning("%s: starts again: %s", folder, "; ".join(changes_since(folder, job)))
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        note.write_text(stamp, encoding="utf8")
+        write_text(folder / "provenance.json", job.provenance.model_dump_json(indent=1))
+        note.write_text(job.stamp, encoding="utf8")
     return Position()
+
+
+def changes_since(folder: Path, job: Job) -> list[str]:
+    """Say in words why a training that was interrupted in a folder is not that of a job."""
+    try:
+        then = Provenance.model_validate_json((folder / "provenance.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return ["it was interrupted by another version of this project"]
+    parts = (training_part(one, job.config) for one in (then, job.provenance))
+    return differences(*parts) or ["how its validation chooses has changed"]
 
 
 def make_task(job: Job) -> Task:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,9 @@ from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.data.packing import Packed
 from cv_pipelines.data.schema import Categories
+from cv_pipelines.provenance import Provenance
 from cv_pipelines.training.checkpoints import Checkpoint, load_checkpoints, save_checkpoints
-
-WITHOUT_EFFECT = (
-    *("workers", "device", "oom_retries", "checkpoint_every", "on_nan", "max_rollbacks"),
-    *("devices", "num_nodes", "strategy", "max_restarts"),
-)
-"""Keys of `train` that change no result but by rounding, or decide whether there is one."""
+from cv_pipelines.training.fingerprint import provenance_of, training_part
 
 
 @dataclass(frozen=True)
@@ -47,23 +43,20 @@ class Job:
     init: Checkpoint | None = None
     watch: Callable[[int, int, float], None] | None = None
 
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What its results are made from, as it is when this is first asked for."""
+        return provenance_of(self.config, self.data, self.init.meta if self.init else None)
+
+    @property
+    def stamp(self) -> str:
+        """Digest of what decides the weights: an interrupted training goes on only where it is the same."""
+        return training_part(self.provenance, self.config).fingerprint
+
 
 def fingerprint(job: Job) -> str:
-    """Digest configuration, data and starting weights: equal fingerprints train the same model."""
-    config = job.config.model_dump()
-    for key in (*WITHOUT_EFFECT, "seeds"):  # seeds name several trainings
-        config["train"].pop(key)
-    cache = config.pop("cache")
-    config["cache_side"] = cache and cache["side"]  # being kept changes no image, their size does
-    samples = job.data.samples
-    text = json.dumps(config, sort_keys=True, default=str)
-    text += "".join(samples["sample_id"] + samples["split"] + samples["content_hash"])
-    text += json.dumps([[int(label) for label in labels] for labels in samples["labels"]])
-    objects = job.data.annotations[["sample_id", "category", "x", "y", "w", "h", "iscrowd", "difficult"]]
-    text += str(pd.util.hash_pandas_object(objects, index=False).sum())
-    text += json.dumps(job.data.statistics, sort_keys=True)  # pixel counts stand for the masks
-    text += job.init.meta.fingerprint if job.init else ""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    """Digest all that a training is made from: equal fingerprints train the same model."""
+    return job.provenance.fingerprint
 
 
 def save_job(job: Job, folder: Path) -> None:

@@ -14,6 +14,7 @@ from cv_pipelines.metrics import coco
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores
 from cv_pipelines.training.checkpoints import Checkpoint
+from cv_pipelines.training.fingerprint import evaluated
 from cv_pipelines.training.predict import scored_part
 
 
@@ -46,6 +47,7 @@ def score(
     }
     first = next(iter(by_seed.values()))
     meta = next(iter(checkpoints.values())).meta
+    made_from = evaluated(meta.provenance, config, data) if meta.provenance else None
     metrics = {
         "experiment": experiment,
         "task": config.task,
@@ -53,10 +55,11 @@ def score(
         "spread": averages(list(by_seed.values()), deviation),
         "seeds": {str(seed): clean(scores.values) for seed, scores in by_seed.items()},
         "contract": contract(config, part, first, facts),
-        "fingerprint": meta.fingerprint,
+        "fingerprint": made_from.fingerprint if made_from else meta.fingerprint,
         "seconds": round(sum(c.meta.seconds for c in checkpoints.values()), 2),
         "device": meta.device,
         "passed_over": passed_over({str(seed): checkpoint for seed, checkpoint in checkpoints.items()}),
+        "provenance": made_from and made_from.model_dump(mode="json"),
     }
     return metrics, clean(first.details), first.samples
 

@@ -22,8 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 from cv_pipelines.config.sections import flat
 from cv_pipelines.config.study import Range, StudyConfig
 from cv_pipelines.errors import ConfigError, StudyError
+from cv_pipelines.provenance import digest
+from cv_pipelines.training.fingerprint import WITHOUT_EFFECT
 from cv_pipelines.training.fit import fit, has_validation, make_task
-from cv_pipelines.training.job import WITHOUT_EFFECT, Job, fingerprint
+from cv_pipelines.training.job import Job
 from cv_pipelines.training.validation import check_experiment
 from cv_pipelines.tuning.samplers import make_pruner, make_sampler
 from cv_pipelines.tuning.space import distributions, drawn_values, own_values, with_values
@@ -254,4 +256,4 @@ def definition(plan: Plan) -> dict[str, Any]:
         f"space.{key}": value.model_dump() if isinstance(value, Range) else value
         for key, value in plan.config.space.items()
     }
-    return flat(config) | space | {"data and start": fingerprint(plan.job)}
+    return flat(config) | space | {"data and start": digest(plan.job.provenance.inputs)}

@@ -83,10 +83,16 @@ def report_source(
 def enforce_limits(name: str, source: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
     """Refuse the source `name` if it shows more than its limits allow; what trains on it waits for this.
 
+    Returns:
+        Each limit that is set, and what the prepared tables were made from.
+
     Raises:
         DataLimitError: names what is passed.
     """
     from cv_pipelines.config import SourceConfig, parse
     from cv_pipelines.data.limits import enforce
+    from cv_pipelines.sources.preparation import preparation
 
-    return enforce(name, parse(name, SourceConfig, source).limits, summary)
+    config = parse(name, SourceConfig, source)
+    kept = enforce(name, config.limits, summary)
+    return kept | {"provenance": preparation(config).model_dump(mode="json")}

@@ -1,0 +1,1 @@
+"""What a run would do: which results are out of date and why, what they take; nothing is changed."""
