@@ -73,7 +73,7 @@ def test_a_file_says_what_goes_in_and_out(written):
 @pytest.mark.parametrize("task", TASKS_THAT_EXPORT)
 def test_any_number_of_samples_goes_in(task, written, sources):
     graph, path, made = written(task)
-    one = exporting.fitted(graph, exporting.sample_of(graph, sources[task], 0))
+    one = graph.fitted(exporting.sample_of(graph, sources[task], 0))
     run = load_onnx(path)
     single = run(one[None])
     for count in (2, 5, 64):
@@ -97,7 +97,7 @@ def test_an_exported_program_says_the_same(task, trained, sources, tmp_path):
     files = {"contract.json": ""}
     module = torch.export.load(path, extra_files=files).module()
     assert json.loads(files["contract.json"]) == made.contract
-    inputs = torch.from_numpy(exporting.fitted(graph, exporting.sample_of(graph, sources[task], 1)))[None]
+    inputs = torch.from_numpy(graph.fitted(exporting.sample_of(graph, sources[task], 1)))[None]
     torch.testing.assert_close(module(inputs), graph(inputs), atol=1e-4, rtol=0)
 
 

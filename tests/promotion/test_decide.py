@@ -50,7 +50,7 @@ def test_the_first_that_loads_and_keeps_to_its_budgets_is_promoted(reigning, reg
     assert reigning["champion"] is None
     assert reigning["comparison"] is None
     assert [one["name"] for one in reigning["checks"]] == [
-        *("not rolled back", "loads", "same numbers again", "size", "latency")
+        *("not rolled back", "loads", "same numbers again", "size", "latency", "serves")
     ]  # fmt: skip
     assert champion(registry) == ("1", "first")
     version = registry.client.get_model_version(MODEL, "1")
@@ -141,10 +141,14 @@ def test_a_champion_of_other_classes_is_not_judged_by_todays(reigning, candidate
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "other"])
 def test_a_file_that_does_not_load_is_refused(damage, candidate, promoted, registry, monkeypatch, right):
-    upload = registry.client.log_artifacts
+    upload = registry.client.log_model_artifacts
 
-    def damaged(run, folder, place):
-        file = Path(folder) / "seed_0" / ("best.safetensors" if damage != "other" else "model.json")
+    def damaged(model, folder):
+        file = (
+            Path(folder)
+            / "artifacts/checkpoint/seed_0"
+            / ("best.safetensors" if damage != "other" else "model.json")
+        )
         if damage == "gone":
             file.unlink()
         else:
@@ -152,9 +156,9 @@ def test_a_file_that_does_not_load_is_refused(damage, candidate, promoted, regis
             file.write_bytes(
                 text[: len(text) // 2] if damage == "cut" else text.replace(b"lookup", b"nowhere")
             )
-        upload(run, folder, place)
+        upload(model, folder)
 
-    monkeypatch.setattr(registry.client, "log_artifacts", damaged)
+    monkeypatch.setattr(registry.client, "log_model_artifacts", damaged)
     found = promoted(candidate("first", right(0.7)))
     assert failed(found).keys() == {"loads"}
     assert found["outcome"] == "refused"

@@ -34,6 +34,7 @@ class PromotionConfig(Strict):
         megabytes: most 10⁶ bytes of the weights' file; None for no limit.
         timings: samples that are timed.
         tolerance: how far figures of the file in the registry may lie from those of `metrics.json`.
+        serve: register it in a form that MLflow loads and serves without this project, and ask it.
     """
 
     candidate: str
@@ -46,3 +47,4 @@ class PromotionConfig(Strict):
     megabytes: Above0 | None = None
     timings: Positive = 30
     tolerance: NotNegative = 1e-6
+    serve: bool = True

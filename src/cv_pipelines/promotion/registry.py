@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.errors import RegistryError
+from cv_pipelines.training.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,27 @@ class Nominee:
 
     Attributes:
         model: `<prefix><task>.<source>`.
-        folder: of the checkpoint.
-        experiment: that made it.
-        fingerprint: of its training.
+        folder: of the checkpoint; the registry may write beside it.
+        checkpoint: the same, in memory.
+        data: its prepared source, all splits.
+        served: whether it is registered in a form that loads and serves without this project.
     """
 
     model: str
     folder: Path
-    experiment: str
-    fingerprint: str
+    checkpoint: Checkpoint
+    data: SourceData
+    served: bool
+
+    @property
+    def experiment(self) -> str:
+        """That made it."""
+        return self.checkpoint.meta.experiment
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its training."""
+        return self.checkpoint.meta.fingerprint
 
 
 class Registry(ABC):
@@ -70,7 +84,24 @@ class Registry(ABC):
 
     @abstractmethod
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Copy a version's files as they lie in the registry into a folder; return the checkpoint's."""
+        """Copy a version's files as they lie in the registry into a folder; return where they are."""
+
+    @abstractmethod
+    def checkpoint(self, files: Path) -> Path:
+        """Return the folder of the checkpoint among a version's files."""
+
+    @abstractmethod
+    def answers(self, files: Path, requests: list[Any], kind: str) -> list[dict[str, Any]]:
+        """Ask a version as it is served.
+
+        Args:
+            files: of the version.
+            requests: bytes of pictures, or windows (C, T).
+            kind: `image` or `signal`.
+
+        Raises:
+            RegistryError: it cannot be served, or does not answer.
+        """
 
     @abstractmethod
     def crown(self, version: Version, expected: Version | None) -> bool:
