@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,16 @@ class MlflowRegistry(Registry):
         self.client.set_registered_model_alias(version.model, CHAMPION, version.number)
         self.client.delete_registered_model_alias(version.model, CHALLENGER)
         return True
+
+    def origin(self, version: Version) -> dict[str, str]:
+        """Return commit and time of the run that made a version."""
+        run = self.client.get_run(version.run)
+        begun = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
+        return {"git commit": run.data.tags.get("mlflow.source.git.commit", "unknown"), "trained at": begun}
+
+    def describe(self, version: Version, text: str) -> None:
+        """Make a text (Markdown) the description of a version."""
+        self.client.update_model_version(version.model, version.number, text)
 
     def note(self, version: Version, tags: dict[str, str]) -> None:
         """Tag a version and its run."""

@@ -108,6 +108,14 @@ class Registry(ABC):
         """Make a version the champion, unless the champion is not the expected one any more."""
 
     @abstractmethod
+    def origin(self, version: Version) -> dict[str, str]:
+        """Return what is known of the run that made a version: commit, time."""
+
+    @abstractmethod
+    def describe(self, version: Version, text: str) -> None:
+        """Show a text (Markdown) with a version."""
+
+    @abstractmethod
     def note(self, version: Version, tags: dict[str, str]) -> None:
         """Tag a version and its run."""
 
