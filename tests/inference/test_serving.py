@@ -3,11 +3,13 @@
 import base64
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,10 +34,12 @@ def served(folder, log):
         port = free.getsockname()[1]
     words = ["mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "-p", str(port)]
     command = [sys.executable, "-m", *words, "--host", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ, start_new_session=True)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # uvicorn's
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(START):
+            assert process.poll() is None, Path(log.name).read_text()
             try:
                 if requests.get(f"{address}/ping", timeout=5).ok:
                     break
@@ -48,7 +52,8 @@ def served(folder, log):
             timeout=120,
         )
     finally:
-        os.killpg(process.pid, 15)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 

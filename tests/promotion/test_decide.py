@@ -188,7 +188,7 @@ def test_a_version_is_a_model_of_mlflows_that_answers(candidate, promoted, regis
     told = {one["name"]: one["told"] for one in found["checks"]}
     assert told["serves"] == "16 requests answered as the model itself does"
     version = registry.client.get_model_version(MODEL, "1")
-    logged = registry.client.get_logged_model(version.model_id)
+    logged = registry.client.get_logged_model(version.tags["cv_pipelines.logged_model"])
     assert (logged.source_run_id, logged.model_type) == (version.run_id, "classification")
     mlflow.set_tracking_uri(registry.tracker.uri)
     try:

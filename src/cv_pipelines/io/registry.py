@@ -87,6 +87,7 @@ class MlflowRegistry(Registry):
         task = nominee.checkpoint.meta.config["task"]
         logged = log_model(self.client, run, f"model_{digest[:12]}", task, files)
         tags = {"digest": digest, "experiment": nominee.experiment, "fingerprint": nominee.fingerprint}
+        tags["logged_model"] = logged.model_id
         return self.client.create_model_version(
             nominee.model,
             logged.artifact_location,
