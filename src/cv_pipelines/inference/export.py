@@ -30,6 +30,9 @@ TOLERANCE = 1e-4
 CHECKED = 32
 """Samples that a written file is checked on."""
 
+LOGGERS = ("torch", "torch.__trace", "torch.onnx", "onnxscript", "onnx_ir")
+"""Those of the exporters."""
+
 Model = Callable[[np.ndarray], np.ndarray]
 """Maps a batch of inputs, as the contract says, to its outputs."""
 
@@ -219,7 +222,7 @@ def library(name: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def quiet(loggers: Sequence[str] = ("torch", "torch.onnx", "onnxscript", "onnx_ir")) -> Iterator[None]:
+def quiet(loggers: Sequence[str] = LOGGERS) -> Iterator[None]:
     """Keep the exporters' remarks about themselves off the terminal."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     try:

@@ -136,10 +136,13 @@ def picture_bytes(value: Any, limit: int) -> bytes:
     Raises:
         ValueError: there are none, or too many.
     """
-    try:
-        data = base64.b64decode(value, validate=True) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError("not an image: text that is no base64") from None
+    data = value
+    if isinstance(value, str | np.bytes_):  # MLflow decodes base64 in `dataframe_…` alone
+        try:
+            data = base64.b64decode(value, validate=True)
+        except ValueError:
+            if isinstance(value, str):
+                raise ValueError("not an image: text that is no base64") from None
     if not isinstance(data, bytes) or not data:
         raise ValueError("not an image: no bytes")
     if len(data) > limit:
