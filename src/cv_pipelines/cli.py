@@ -49,5 +49,6 @@ for command in (
     results.rollback,
     results.predict,
     results.export,
+    results.log_model,
 ):
     cv.add_command(command)

@@ -108,7 +108,7 @@ def test_windows(server, sources):
         "does not match expected shape": [window[:5]],
         "no finite numbers": [[[None, *row[1:]] for row in window]],
         "could not convert string to float": [[["a", *row[1:]] for row in window]],
-        "shape": [],
+        "Failed to enforce schema": [],
         "inhomogeneous shape": [window, window[:2]],
     }
     with server("activity") as post:

@@ -143,7 +143,9 @@ def answers_of(folder: Path, requests: list[bytes] | list[np.ndarray], kind: str
     return rows
 
 
-def log_model(client: MlflowClient, run: str, name: str, task: str, folder: Path) -> LoggedModel:
+def log_model(
+    client: MlflowClient, run: str, name: str, task: str, folder: Path, tags: dict[str, str]
+) -> LoggedModel:
     """Log a folder as a model that a run made, which shows it in MLflow's UI.
 
     Args:
@@ -152,9 +154,10 @@ def log_model(client: MlflowClient, run: str, name: str, task: str, folder: Path
         name: of the model, in the run.
         task: that it does.
         folder: what `write_package` wrote, or a checkpoint's.
+        tags: of the model.
     """
     experiment = client.get_run(run).info.experiment_id
-    logged = client.create_logged_model(experiment, name, run, model_type=task)
+    logged = client.create_logged_model(experiment, name, run, tags, model_type=task)
     client.log_model_artifacts(logged.model_id, str(folder))
     client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
     return client.finalize_logged_model(logged.model_id, "READY")

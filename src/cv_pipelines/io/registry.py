@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -78,14 +79,29 @@ class MlflowRegistry(Registry):
         versions = self.client.search_model_versions(f"name = '{model}'")
         return next((one for one in versions if one.tags.get(f"{PREFIX}digest") == digest), None)
 
-    def _create(self, nominee: Nominee, digest: str) -> ModelVersion:
+    def log(self, nominee: Nominee) -> LoggedModel:
+        """Log a model with the run that trained it; one that it logged already stays."""
+        run, name = self._run_of(nominee), f"model_{digest_of(nominee.folder)[:12]}"
+        form = "served" if nominee.served else "plain"
+        for one in self.logged(run):
+            if (one.name, one.tags.get(f"{PREFIX}form")) == (name, form):
+                return one
         files = nominee.folder
         if nominee.served:
             files = nominee.folder.with_name(f"{nominee.folder.name}.served")
             write_package(nominee.checkpoint, nominee.data, files)
-        run = self._run_of(nominee)
         task = nominee.checkpoint.meta.config["task"]
-        logged = log_model(self.client, run, f"model_{digest[:12]}", task, files)
+        return log_model(self.client, run, name, task, files, {f"{PREFIX}form": form})
+
+    def logged(self, run: str) -> list[LoggedModel]:
+        """Return the models that a run logged."""
+        outputs = self.client.get_run(run).outputs
+        listed = outputs.model_outputs if outputs else []
+        return [self.client.get_logged_model(one.model_id) for one in listed]
+
+    def _create(self, nominee: Nominee, digest: str) -> ModelVersion:
+        logged = self.log(nominee)
+        run = str(logged.source_run_id)
         tags = {"digest": digest, "experiment": nominee.experiment, "fingerprint": nominee.fingerprint}
         tags["logged_model"] = logged.model_id
         return self.client.create_model_version(

@@ -137,8 +137,8 @@ def picture_bytes(value: Any, limit: int) -> bytes:
         ValueError: there are none, or too many.
     """
     data = value
-    if isinstance(value, str | np.bytes_):  # MLflow decodes base64 in `dataframe_…` alone
-        try:
+    if isinstance(value, str | bytes):
+        try:  # MLflow decodes base64 in `dataframe_…` alone; no picture is all base64 itself
             data = base64.b64decode(value, validate=True)
         except ValueError:
             if isinstance(value, str):

@@ -23,7 +23,7 @@ from cv_pipelines.promotion.registry import Registry, Version
 from cv_pipelines.training.checkpoints import Meta
 from cv_pipelines.training.leaderboard import main_score
 
-UNSAID = "Not stated. The promotion's `card` is where it is said."
+UNSAID = "Not stated; the parameters of the promotion are where it can be, under card."
 
 
 LONGEST = 5000
@@ -121,7 +121,8 @@ def _scores(figures: Sequence[Mapping[str, Any]], covered: str) -> list[Part]:
             if one["kind"] == kind
         ]
         if rows:
-            parts.append(Part(heading, "", (kind, "score", covered, "of"), rows))
+            score = "score" if kind == "overall" else figures[0]["name"]  # the one that decides comes first
+            parts.append(Part(heading, "", (kind, score, covered, "of"), rows))
     return parts
 
 

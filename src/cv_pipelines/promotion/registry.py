@@ -37,7 +37,7 @@ class Nominee:
     """What is registered.
 
     Attributes:
-        model: `<prefix><task>.<source>`.
+        model: `<prefix><task>.<source>`; without a prefix where it is only logged.
         folder: of the checkpoint; the registry may write beside it.
         checkpoint: the same, in memory.
         data: its prepared source, all splits.
