@@ -210,12 +210,12 @@ def test_a_version_that_answers_otherwise_is_refused(candidate, promoted, regist
         code.write_text(code.read_text().replace("output.astype(float)", "output[::-1].astype(float)"))
         upload(model, folder)
 
-    monkeypatch.setattr(registry.client, "log_model_artifacts", damaged)
-    found = promoted(candidate("first", right(0.7)), serve=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.client, "log_model_artifacts", damaged)
+        found = promoted(candidate("first", right(0.7)), serve=True)
     assert failed(found).keys() == {"serves"}
     assert "away from the model's own" in failed(found)["serves"]
     # one that was registered without a form that serves says so
-    monkeypatch.undo()
     promoted(candidate("second", right(0.8)))
     found = promoted(candidate("third", right(0.9)))
     found = promoted(candidate("second", right(0.8)), serve=True, worse={})

@@ -180,15 +180,10 @@ class MlflowRegistry(Registry):
             CheckpointError: there is no such run, or the files are gone.
         """
         try:
-            outputs = self.client.get_run(run).outputs
+            logged = self.logged(run)
         except MlflowException as error:
             raise CheckpointError(f"no run {run!r} at {self.tracker.uri}: {error.message}") from None
-        logged = [one.model_id for one in outputs.model_outputs] if outputs else []
-        if not logged:
-            return None
-        return self._download(
-            self.client.get_logged_model(logged[-1]).artifact_location, folder, f"run {run}"
-        )
+        return self._download(logged[-1].artifact_location, folder, f"run {run}") if logged else None
 
     def checkpoint(self, files: Path) -> Path:
         """Return the folder of the checkpoint among a version's files."""
