@@ -18,7 +18,8 @@ from cv_pipelines.io.package import answers_of, checkpoint_in, write_package
 from cv_pipelines.training.checkpoints import load_checkpoints
 from cv_pipelines.training.predict import predict, scored_part
 
-DETECTOR = {"score_threshold": 0.0, "max_detections": 5}
+DETECTOR = {"score_threshold": 0.0, "max_detections": 50, "min_size": 96, "max_size": 128}
+"""Many boxes that overlap, in enlarged images: what a trained detector meets too."""
 TASKS = ["activity", "autoencoder", "classification", "detection", "segmentation"]
 
 
@@ -137,6 +138,13 @@ def test_base64_text_is_a_picture_too(packages, sources):
     model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
     text = pd.DataFrame({"image": [base64.b64encode(data).decode()]})
     assert model.predict(None, text).equals(model.predict(None, pd.DataFrame({"image": [data]})))
+
+
+def test_limits_are_changed_where_a_model_is_served(packages, sources):
+    folder, _ = packages("classification")
+    model = mlflow.pyfunc.load_model(str(folder), model_config={"pixels": 255})
+    with pytest.raises(mlflow.MlflowException, match="16×16 pixels; at most 255 are taken"):
+        model.predict(pd.DataFrame({"image": [request_of(sources["classification"], 0)]}))
 
 
 def test_nothing_stays_where_a_model_cannot_be_written(checkpoint, sources, tmp_path, monkeypatch):
