@@ -121,6 +121,7 @@ def test_a_file_with_other_outputs_is_not_kept(trained, sources, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_detector_takes_images_of_any_size_up_to_the_choice_among_boxes(written):
     graph, path, made = written("detection")
     assert made.dynamic == ["batch", "height", "width"]

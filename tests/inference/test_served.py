@@ -20,7 +20,10 @@ from cv_pipelines.training.predict import predict, scored_part
 
 DETECTOR = {"score_threshold": 0.0, "max_detections": 50, "min_size": 96, "max_size": 128}
 """Many boxes that overlap, in enlarged images: what a trained detector meets too."""
-TASKS = ["activity", "autoencoder", "classification", "detection", "segmentation"]
+TASKS = [
+    *("activity", "autoencoder", "classification", "segmentation"),
+    pytest.param("detection", marks=pytest.mark.slow),  # its graph takes half a minute to write
+]
 
 
 NOISE = encode_png(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))

@@ -1,4 +1,4 @@
-"""Convolutions that PyTorch can trace, for images of any size, in a time that one can wait for.
+"""Layers that PyTorch can trace, for images of any size, in a time that one can wait for.
 
 A graph computes in float32, so what holds a convolution to that is left out. The "same" padding of TensorFlow
 is computed from the size of what is padded: traced through a whole network, the sizes become terms that take
@@ -31,17 +31,32 @@ class FixedPadding(nn.Module):
         return F.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
+class Clamp(nn.Module):
+    """What `nn.Hardtanh` and `nn.ReLU6` do, which PyTorch takes apart for ONNX at half a second each."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Limit all values."""
+        return x.clamp(self.low, self.high)
+
+
 def make_traceable(module: nn.Module, divisible: bool) -> None:
-    """Replace convolutions of a network by others that say the same in float32, in place.
+    """Replace layers of a network by others that say the same in float32, in place.
 
     Args:
         module: the network.
         divisible: whether all strides divide the sides of what it is given.
     """
     for name, child in module.named_children():
-        conv = child.conv if isinstance(child, Float32Conv) else child
-        fixed = FixedPadding(conv) if divisible and isinstance(conv, Conv2dSame) else conv
-        if fixed is not child:
-            setattr(module, name, fixed)
+        other = child.conv if isinstance(child, Float32Conv) else child
+        if divisible and isinstance(other, Conv2dSame):
+            other = FixedPadding(other)
+        elif isinstance(other, nn.Hardtanh):
+            other = Clamp(other.min_val, other.max_val)
+        if other is not child:
+            setattr(module, name, other)
         else:
             make_traceable(child, divisible)
