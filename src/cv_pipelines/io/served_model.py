@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -65,7 +65,7 @@ class Served(PythonModel):
         if not 0 < len(model_input) <= self.limits["inputs"]:
             raise refused(f"{len(model_input)} inputs; 1 to {self.limits['inputs']} go into a request")
         if self.contract["input"]["name"] == "signal":
-            return pd.DataFrame(self._answers(list(windows(model_input, self.contract["input"]["shape"]))))
+            return pd.DataFrame(self._answers(windows(model_input, self.contract["input"]["shape"])))
         if "image" not in model_input:
             raise refused(f"no column `image`; there are {list(model_input)}")
         return pd.DataFrame(self._pictures(list(model_input["image"])))
@@ -75,7 +75,7 @@ class Served(PythonModel):
         rows: list[dict[str, Any]] = []
         for start in range(0, len(values), AT_ONCE):
             part = enumerate(values[start : start + AT_ONCE], start)
-            rows += self._answers([self._decoded(value, place) for place, value in part])
+            rows += self._answers(self._decoded(value, place) for place, value in part)
         return rows
 
     def _decoded(self, value: Any, place: int) -> np.ndarray:
@@ -94,11 +94,14 @@ class Served(PythonModel):
             return pixels
         return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
 
-    def _answers(self, samples: list[np.ndarray]) -> list[dict[str, Any]]:
+    def _answers(self, samples: Iterable[np.ndarray]) -> list[dict[str, Any]]:
         """Run samples through the graph, those of equal shape together."""
-        fitted = [fit(sample, self.contract["input"]) for sample in samples]
-        rows: list[dict[str, Any]] = [{} for _ in samples]
-        for places in together([one.shape for one in fitted]):
+        fitted, sizes = [], []
+        for sample in samples:  # one at a time: pictures may be large before they are resized
+            fitted.append(fit(sample, self.contract["input"]))
+            sizes.append(sample.shape[:2])
+        rows: list[dict[str, Any]] = [{} for _ in fitted]
+        for places in together([one.shape for one in fitted], self.limits["pixels"]):
             batch = np.stack([fitted[place] for place in places])
             try:
                 (outputs,) = self.session.run(None, {self.contract["input"]["name"]: batch})
@@ -106,7 +109,7 @@ class Served(PythonModel):
                 told = str(error).splitlines()[0]
                 raise refused(f"inputs {places}: refused by the model: {told}") from None
             for place, output in zip(places, outputs, strict=True):
-                rows[place] = answer(output, samples[place], fitted[place], self.contract)
+                rows[place] = answer(output, sizes[place], fitted[place].shape[1:], self.contract)
         return rows
 
 
@@ -166,14 +169,15 @@ def as_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def together(shapes: list[tuple[int, ...]]) -> Iterator[list[int]]:
-    """Yield the places of equal shapes, a few at a time."""
+def together(shapes: list[tuple[int, ...]], pixels: int) -> Iterator[list[int]]:
+    """Yield the places of equal shapes, a few at a time, and no more than so many pixels, or one."""
     places: dict[tuple[int, ...], list[int]] = {}
     for place, shape in enumerate(shapes):
         places.setdefault(shape, []).append(place)
-    for same in places.values():
-        for start in range(0, len(same), AT_ONCE):
-            yield same[start : start + AT_ONCE]
+    for shape, same in places.items():
+        size = max(min(AT_ONCE, pixels // (shape[-2] * shape[-1])), 1)
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
 
 
 def fit(sample: np.ndarray, given: dict[str, Any]) -> np.ndarray:
@@ -239,21 +243,21 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def answer(
-    output: np.ndarray, sample: np.ndarray, fitted: np.ndarray, contract: dict[str, Any]
+    output: np.ndarray, size: tuple[int, ...], padded: tuple[int, ...], contract: dict[str, Any]
 ) -> dict[str, Any]:
     """Turn what the graph says of one sample into a row.
 
     Args:
         output: of the graph.
-        sample: as it was read.
-        fitted: as it went into the graph.
+        size: height and width of a picture as it was read.
+        padded: those of what went into the graph.
         contract: of the graph.
     """
     classes = contract["classes"]
     if contract["task"] == "detection":
-        return boxes_row(output, sample.shape[:2], fitted.shape[1:], contract)
+        return boxes_row(output, size, padded, contract)
     if contract["task"] == "segmentation":
-        height, width = sample.shape[:2]
+        height, width = size
         resized_before = bool(contract["input"]["size"])
         whole = bilinear(output, height, width) if resized_before else output[:, :height, :width]
         return {"mask": png(whole.argmax(axis=0).astype(np.uint8)), "height": height, "width": width}
