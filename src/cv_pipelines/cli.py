@@ -52,6 +52,7 @@ for command in (
     results.rollback,
     results.predict,
     results.export,
+    results.log_model,
     retraining.changes,
     retraining.retrain,
 ):

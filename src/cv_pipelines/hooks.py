@@ -204,7 +204,7 @@ class ExperimentHooks:
         self.started = time.perf_counter()
 
     @hook_impl
-    def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
+    def after_node_run(self, node: Node, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Log what a node gave: curves, scores, the report."""
         name = node.namespace or ""
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - self.started
@@ -217,6 +217,8 @@ class ExperimentHooks:
 
             metrics = outputs[f"{name}.metrics"]
             self.tracker.log_scores(name, metrics, contract_key(metrics))
+            source = metrics["contract"]["source"]
+            self.tracker.log_data(name, source, self.params[source].get("root"), inputs[f"{source}.manifest"])
             self.keep_record(self.tracker, name)
 
     def keep_record(self, tracker: Tracker, name: str) -> None:
@@ -267,9 +269,10 @@ class ExperimentHooks:
         from cv_pipelines.io.registry import MlflowRegistry
         from cv_pipelines.summary import conclude_promotion
 
-        files = [self.reporting / promotion / name for name in ("decision.json", "decision.html")]
+        names = ("decision.json", "decision.html", "model_card.md", "model_card.html")
+        files = [self.reporting / promotion / name for name in names]
         if self.tracker and all(file.exists() for file in files):
-            MlflowRegistry(self.tracker).attach(conclude_promotion(*files), files)
+            MlflowRegistry(self.tracker).attach(conclude_promotion(*files[:2]), files)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:

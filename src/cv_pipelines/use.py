@@ -94,6 +94,8 @@ def export(
         ExportError: the model cannot be exported, or what was written says something else.
     """
     graph = graph_of(Trained(checkpoint, "cpu"))
+    if with_int8:
+        int8.check_measurable(graph)
     path = folder / f"{checkpoint.meta.experiment}{SUFFIXES[form]}"
     written = write_model(graph, scored_part(graph.trained[0].config, data), path, form)
     report = export_report(written)

@@ -137,7 +137,7 @@ def test_a_run_of_data_alone_is_logged_and_not_tracked(tmp_path, caplog):
         for node in pipeline.nodes:
             hooks.before_dataset_loaded(node)
             hooks.before_node_run(node)
-            hooks.after_node_run(node, {})
+            hooks.after_node_run(node, {}, {})
         hooks.after_pipeline_run(pipeline)
     assert [record.getMessage() for record in caplog.records] == ["1 of 2: a.first", "2 of 2: a.second"]
     assert hooks.tracker is None

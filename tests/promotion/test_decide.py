@@ -5,11 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
 
 from cv_pipelines.config.promotion import PromotionConfig
 from cv_pipelines.data.schema import Categories, categories_of
 from cv_pipelines.errors import RegistryError
+from cv_pipelines.inference.requests import request_of
 from cv_pipelines.io.registry import MlflowRegistry
 from cv_pipelines.io.tracking import Tracker
 from cv_pipelines.plots.promotion import promotion_page
@@ -23,7 +26,9 @@ def promoted(data, registry):
     """Promotes a candidate; keywords are conditions."""
 
     def run(candidate, data=data, registry=registry, **conditions):
+        # a form that serves takes seconds to write: the tests of that ask for it
         given = {"candidate": candidate.experiment, "bootstrap": {"resamples": 500}, "timings": 3}
+        given["serve"] = False
         config = PromotionConfig.model_validate(given | conditions)
         return promote("gate", config, candidate, data, {}, registry)
 
@@ -141,9 +146,9 @@ def test_a_champion_of_other_classes_is_not_judged_by_todays(reigning, candidate
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "other"])
 def test_a_file_that_does_not_load_is_refused(damage, candidate, promoted, registry, monkeypatch, right):
-    upload = registry.client.log_artifacts
+    upload = registry.client.log_model_artifacts
 
-    def damaged(run, folder, place):
+    def damaged(model, folder):
         file = Path(folder) / "seed_0" / ("best.safetensors" if damage != "other" else "model.json")
         if damage == "gone":
             file.unlink()
@@ -152,9 +157,9 @@ def test_a_file_that_does_not_load_is_refused(damage, candidate, promoted, regis
             file.write_bytes(
                 text[: len(text) // 2] if damage == "cut" else text.replace(b"lookup", b"nowhere")
             )
-        upload(run, folder, place)
+        upload(model, folder)
 
-    monkeypatch.setattr(registry.client, "log_artifacts", damaged)
+    monkeypatch.setattr(registry.client, "log_model_artifacts", damaged)
     found = promoted(candidate("first", right(0.7)))
     assert failed(found).keys() == {"loads"}
     assert found["outcome"] == "refused"
@@ -175,6 +180,46 @@ def test_other_numbers_than_were_reported_are_refused(candidate, promoted, regis
     assert failed(found) == {"same numbers again": "accuracy 0.7 instead of 0.75"}
     assert champion(registry) is None
     assert promoted(one, tolerance=0.1)["outcome"] == "promoted"
+
+
+def test_a_version_is_a_model_of_mlflows_that_answers(candidate, promoted, registry, right, data):
+    found = promoted(candidate("first", right(0.7)), serve=True)
+    assert found["outcome"] == "promoted", failed(found)
+    told = {one["name"]: one["told"] for one in found["checks"]}
+    assert told["serves"] == "16 requests answered as the model itself does"
+    version = registry.client.get_model_version(MODEL, "1")
+    logged = registry.client.get_logged_model(version.tags["cv_pipelines.logged_model"])
+    assert (logged.source_run_id, logged.model_type) == (version.run_id, "classification")
+    mlflow.set_tracking_uri(registry.tracker.uri)
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
+    finally:
+        mlflow.set_tracking_uri(None)
+    answers = model.predict(pd.DataFrame({"image": [request_of(data, index) for index in range(3)]}))
+    wrong = ~right(0.7)[:3]
+    assert answers["label"].tolist() == [
+        data.categories.names("labels")[(k + wrong[k]) % 3] for k in range(3)
+    ]
+
+
+def test_a_version_that_answers_otherwise_is_refused(candidate, promoted, registry, right, monkeypatch):
+    upload = registry.client.log_model_artifacts
+
+    def damaged(model, folder):
+        code = Path(folder) / "served_model.py"
+        code.write_text(code.read_text().replace("output.astype(float)", "output[::-1].astype(float)"))
+        upload(model, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.client, "log_model_artifacts", damaged)
+        found = promoted(candidate("first", right(0.7)), serve=True)
+    assert failed(found).keys() == {"serves"}
+    assert "away from the model's own" in failed(found)["serves"]
+    # one that was registered without a form that serves says so
+    promoted(candidate("second", right(0.8)))
+    found = promoted(candidate("third", right(0.9)))
+    found = promoted(candidate("second", right(0.8)), serve=True, worse={})
+    assert "MLmodel" in failed(found)["serves"]
 
 
 def test_the_champion_itself_changes_nothing(reigning, candidate, promoted, registry, right):

@@ -11,6 +11,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 if TYPE_CHECKING:
+    from cv_pipelines.io.tracking import Tracker
     from cv_pipelines.training.job import Job
 
 
@@ -56,6 +57,13 @@ def source_parameters(project: Path, source: str, env: str | None = None) -> dic
     if found is None:
         raise click.ClickException(f"no section {source!r} in conf/base/parameters")
     return found
+
+
+def tracker_of(project: Path, env: str | None = None) -> Tracker:
+    """Connect to the MLflow that a project's runs are tracked on."""
+    from cv_pipelines.io.tracking import Tracker, TrackingConfig
+
+    return Tracker(TrackingConfig.model_validate(configuration(project, env)["mlflow"]), project)
 
 
 def configuration(project: Path, env: str | None = None) -> Any:

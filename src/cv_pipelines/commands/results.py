@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from kedro.framework.startup import ProjectMetadata
 
-from cv_pipelines.commands.project import configuration, reports_of, source_parameters
+from cv_pipelines.commands.project import reports_of, source_parameters, tracker_of
 from cv_pipelines.files import write_text
 
 if TYPE_CHECKING:
@@ -86,20 +86,21 @@ def rollback(metadata: ProjectMetadata, model: str, env: str | None) -> None:
     """Make the champion of before the champion of MODEL (<task>.<source>) again."""
     from cv_pipelines.errors import CvPipelinesError
     from cv_pipelines.io.registry import MlflowRegistry
-    from cv_pipelines.io.tracking import Tracker, TrackingConfig
 
-    project = Path(metadata.project_path)
-    config = TrackingConfig.model_validate(configuration(project, env)["mlflow"])
     try:
-        gone, now = MlflowRegistry(Tracker(config, project)).rollback(model)
+        gone, now = MlflowRegistry(tracker_of(Path(metadata.project_path), env)).rollback(model)
     except CvPipelinesError as error:
         raise click.ClickException(str(error)) from None
     after = f"version {now.number} ({now.experiment}) is the champion again" if now else "there is none now"
     click.echo(f"{model}: version {gone.number} ({gone.experiment}) is not the champion any more; {after}")
 
 
+ENV = click.option("--env", "-e", help="As given to the `kedro run` whose MLflow holds MODEL.")
+SEED = click.option("--seed", type=int, help="Of the trainings of MODEL; the first one if not given.")
+
+
 @click.command()
-@click.argument("experiment")
+@click.argument("model")
 @click.argument("given", metavar="INPUT")
 @click.option(
     "--to",
@@ -109,16 +110,17 @@ def rollback(metadata: ProjectMetadata, model: str, env: str | None) -> None:
     help="Folder of the results; where it holds some of the same run, only what is missing is done.",
 )
 @click.option("--pictures", is_flag=True, help="Draw the predictions on the images.")
-@click.option("--seed", type=int, help="Of the trainings of EXPERIMENT; the first one if not given.")
+@SEED
 @click.option("--batch-size", type=click.IntRange(1), help="Samples at once; as in evaluation if not given.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Reading threads.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Frames of a video.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="As in training if not given.")
 @click.option("--fresh", is_flag=True, help="Remove the results that lie there first.")
+@ENV
 @click.pass_obj
 def predict(
     metadata: ProjectMetadata,
-    experiment: str,
+    model: str,
     given: str,
     folder: Path,
     pictures: bool,
@@ -128,9 +130,11 @@ def predict(
     every: int,
     device: str | None,
     fresh: bool,
+    env: str | None,
 ) -> None:
-    """Predict INPUT with the trained EXPERIMENT.
+    """Predict INPUT with the trained MODEL.
 
+    MODEL is an experiment, models:/NAME@champion or models:/NAME/VERSION of MLflow's registry, or runs:/ID.
     INPUT is an image, a folder of images, a video, the HTTP address of an image, or for sensor models a CSV
     file of windows or of a recording. Fails if nothing in it could be predicted.
     """
@@ -139,10 +143,11 @@ def predict(
     from cv_pipelines.inference.run import Options
     from cv_pipelines.io.models import find_model
 
+    project = Path(metadata.project_path)
     options = Options(batch_size, workers, pictures=pictures, fresh=fresh)
     try:
-        model = find_model(Path(metadata.project_path) / "data", experiment, seed)
-        outcome = use.predict(model, given, folder, options, device, every)
+        found = find_model(project / "data", model, seed, lambda: tracker_of(project, env))
+        outcome = use.predict(found, given, folder, options, device, every)
     except CvPipelinesError as error:
         raise click.ClickException(str(error)) from None
     if not outcome.samples:
@@ -151,25 +156,61 @@ def predict(
 
 @click.command()
 @click.argument("experiment")
+@SEED
+@ENV
+@click.pass_obj
+def log_model(metadata: ProjectMetadata, experiment: str, seed: int | None, env: str | None) -> None:
+    """Log the model of a trained EXPERIMENT with its run in MLflow, in a form that loads and serves alone."""
+    import tempfile
+
+    from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.io.models import find_model
+    from cv_pipelines.io.registry import MlflowRegistry
+    from cv_pipelines.pipelines.source_data import stored_source
+    from cv_pipelines.promotion.registry import Nominee
+    from cv_pipelines.training.checkpoints import save_checkpoints
+
+    project = Path(metadata.project_path)
+    try:
+        found = find_model(project / "data", experiment, seed)
+        source: str = found.meta.config["source"]
+        data = stored_source(project, source, source_parameters(project, source))
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made) / "checkpoint"
+            save_checkpoints(folder, {found.meta.seed: found})
+            nominee = Nominee(experiment, folder, found, data, served=True)
+            logged = MlflowRegistry(tracker_of(project, env)).log(nominee)
+    except CvPipelinesError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{experiment}: models:/{logged.model_id}, of runs:/{logged.source_run_id}")
+
+
+@click.command()
+@click.argument("model")
 @click.option("--format", "form", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
 @click.option("--int8", is_flag=True, help="Also in 8 bits, with the score that it costs; for ONNX.")
-@click.option("--seed", type=int, help="Of the trainings of EXPERIMENT; the first one if not given.")
+@SEED
 @click.option(
     "--to",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the files; data/06_models/EXPERIMENT/export if not given.",
+    help="Folder of the files; data/06_models/<experiment>/export if not given.",
 )
+@ENV
 @click.pass_obj
 def export(
     metadata: ProjectMetadata,
-    experiment: str,
+    model: str,
     form: Format,
     int8: bool,
     seed: int | None,
     folder: Path | None,
+    env: str | None,
 ) -> None:
-    """Write the trained EXPERIMENT for use without this project, checked on samples of its source."""
+    """Write the trained MODEL for use without this project, checked on samples of its source.
+
+    MODEL is an experiment, models:/NAME@champion or models:/NAME/VERSION of MLflow's registry, or runs:/ID.
+    """
     if int8 and form != "onnx":
         raise click.UsageError("--int8 writes an ONNX file: leave out --format, or say onnx")
     from cv_pipelines import use
@@ -179,12 +220,13 @@ def export(
     from cv_pipelines.pipelines.source_data import stored_source
 
     project = Path(metadata.project_path)
-    folder = folder or project / "data/06_models" / experiment / "export"
     try:
-        model = find_model(project / "data", experiment, seed)
-        source: str = model.meta.config["source"]
-        check_exportable(experiment, model.meta.config["task"])
+        found = find_model(project / "data", model, seed, lambda: tracker_of(project, env))
+        meta = found.meta
+        source: str = meta.config["source"]
+        check_exportable(meta.experiment, meta.config["task"])
         data = stored_source(project, source, source_parameters(project, source))
-        use.export(model, data, folder, form, int8)
+        folder = folder or project / "data/06_models" / meta.experiment / "export"
+        use.export(found, data, folder, form, int8)
     except CvPipelinesError as error:
         raise click.ClickException(str(error)) from None

@@ -18,6 +18,18 @@ def _classes_alone() -> dict[Kind, float]:
     return {"class": 0.05}
 
 
+class CardConfig(Strict):
+    """What only people can say of a model; it stands in its card.
+
+    Attributes:
+        intended_use: for what it is, and for what not.
+        limits: where it is known to fail, or was never tried.
+    """
+
+    intended_use: str = ""
+    limits: str = ""
+
+
 class PromotionConfig(Strict):
     """The gate between an experiment's model and the alias `champion` of MLflow's registry.
 
@@ -34,6 +46,8 @@ class PromotionConfig(Strict):
         megabytes: most 10⁶ bytes of the weights' file; None for no limit.
         timings: samples that are timed.
         tolerance: how far figures of the file in the registry may lie from those of `metrics.json`.
+        serve: register it in a form that MLflow loads and serves without this project, and ask it.
+        card: what only people can say of the model.
     """
 
     candidate: str
@@ -46,3 +60,5 @@ class PromotionConfig(Strict):
     megabytes: Above0 | None = None
     timings: Positive = 30
     tolerance: NotNegative = 1e-6
+    serve: bool = True
+    card: CardConfig = CardConfig()

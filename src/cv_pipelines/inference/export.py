@@ -30,6 +30,9 @@ TOLERANCE = 1e-4
 CHECKED = 32
 """Samples that a written file is checked on."""
 
+LOGGERS = ("torch", "torch.__trace", "torch.onnx", "onnxscript", "onnx_ir")
+"""Those of the exporters."""
+
 Model = Callable[[np.ndarray], np.ndarray]
 """Maps a batch of inputs, as the contract says, to its outputs."""
 
@@ -97,7 +100,7 @@ def example_batches(graph: Graph, data: SourceData) -> Iterator[np.ndarray]:
     """
     count = min(CHECKED, len(data.samples))
     chosen = np.linspace(0, len(data.samples) - 1, count).round().astype(int)
-    samples = [fitted(graph, sample_of(graph, data, int(index))) for index in chosen]
+    samples = [graph.fitted(sample_of(graph, data, int(index))) for index in chosen]
     same = [sample for sample in samples if sample.shape == samples[0].shape]
     for size in (2, 1, 7):
         yield np.stack([same[place % len(same)] for place in range(size)])
@@ -119,14 +122,6 @@ def sample_of(graph: Graph, data: SourceData, index: int) -> np.ndarray:
     trained = graph.trained[0]
     dataset = SampleDataset(data, "none", trained.size if trained.kind == "image" else None)
     return np.ascontiguousarray(np.asarray(dataset[index][trained.kind]))
-
-
-def fitted(graph: Graph, image: np.ndarray) -> np.ndarray:
-    """Repeat the last row and column of an image until its sides can be divided as the graph needs it."""
-    if graph.multiple == 1 or graph.trained[0].size:
-        return image
-    height, width = image.shape[1:]
-    return np.pad(image, ((0, 0), (0, -height % graph.multiple), (0, -width % graph.multiple)), mode="edge")
 
 
 def traced(graph: Graph, example: np.ndarray) -> tuple[ExportedProgram, list[str]]:
@@ -227,7 +222,7 @@ def library(name: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def quiet(loggers: Sequence[str] = ("torch", "torch.onnx", "onnxscript", "onnx_ir")) -> Iterator[None]:
+def quiet(loggers: Sequence[str] = LOGGERS) -> Iterator[None]:
     """Keep the exporters' remarks about themselves off the terminal."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
@@ -12,6 +13,8 @@ from torch.export import Dim
 from cv_pipelines.data.encoding import encode_png
 from cv_pipelines.errors import ExportError
 from cv_pipelines.inference.model import Trained
+from cv_pipelines.inference.traceable import make_traceable
+from cv_pipelines.models.fcos import Detector
 from cv_pipelines.tasks.autoencoder import channels_last
 from cv_pipelines.tasks.classification import Classification
 from cv_pipelines.tasks.segmentation import Segmentation, at_size
@@ -24,7 +27,7 @@ class Graph(nn.Module):
     """One task's graph; what `evaluate` averages over (mirror image, sizes) is in it.
 
     Args:
-        trained: the model, on the CPU.
+        trained: the model, on the CPU; where sides have to be divided, it takes no others afterwards.
 
     Attributes:
         output: name of what comes out.
@@ -35,17 +38,26 @@ class Graph(nn.Module):
 
     output: ClassVar[str] = "probabilities"
     meaning: ClassVar[str]
-    class_list: ClassVar[Literal["labels", "mask"] | None] = "labels"
+    class_list: ClassVar[Literal["labels", "mask", "objects"] | None] = "labels"
     multiple: ClassVar[int] = 1
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()
         self.task = trained.task
         self.trained = [trained]  # in a list, so that it is no part of the graph
+        make_traceable(self.task.model, divisible=self.multiple > 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) uint8 images or (B, C, T) float32 windows to what the task says."""
         raise NotImplementedError
+
+    def fitted(self, sample: np.ndarray) -> np.ndarray:
+        """Repeat the last row and column of an image until its sides can be divided as the graph needs it."""
+        if self.multiple == 1 or self.trained[0].size:
+            return sample
+        height, width = sample.shape[1:]
+        filled = ((0, 0), (0, -height % self.multiple), (0, -width % self.multiple))
+        return np.pad(sample, filled, mode="edge")
 
     def rows(self, samples: Sequence[dict[str, Any]], outputs: Tensor) -> Iterable[dict[str, Any]]:
         """Return rows of the prediction table.
@@ -113,6 +125,10 @@ class ClassGraph(Graph):
         task = cast(Classification, self.task)
         return task.probabilities({self.trained[0].kind: x})
 
+    def contract(self) -> dict[str, Any]:
+        """Say too whether a sample may have several labels."""
+        return super().contract() | {"several_labels": self.trained[0].meta.categories.multi_label}
+
     def rows(self, samples: Sequence[dict[str, Any]], outputs: Tensor) -> Iterable[dict[str, Any]]:
         """Return a row a sample."""
         for sample, output in zip(samples, outputs, strict=True):
@@ -160,20 +176,56 @@ class PictureGraph(Graph):
             yield {"sample_id": sample["sample_id"], "image": encode_png(channels_last(picture))}
 
 
+class BoxGraph(Graph):
+    """Resized images to what a detector finds everywhere, before it chooses among boxes that overlap.
+
+    How many boxes are left depends on the image, which PyTorch cannot trace: the choice is left to who uses
+    the graph; the contract's `boxes` say how.
+    """
+
+    output = "boxes"
+    meaning = "batch, places, distances to the left, upper, right, lower side in strides; a score a class"
+    class_list = "objects"
+    multiple = 32
+
+    @property
+    def detector(self) -> Detector:
+        """The model."""
+        return cast(Detector, self.task.model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 3, H, W) float32, 0 to 255, resized and filled up, to (B, places, 4 + classes)."""
+        normalize = self.task.normalize
+        return self.detector.dense((x - normalize.mean.view(-1, 1, 1)) / normalize.std.view(-1, 1, 1))
+
+    def fitted(self, sample: np.ndarray) -> np.ndarray:
+        """Resize an image as the detector does, and fill it up with the mean colour."""
+        image, _ = self.detector.fcos.transform.resize(torch.from_numpy(sample).float())
+        height, width = image.shape[1:]
+        shape = (len(image), height + -height % self.multiple, width + -width % self.multiple)
+        canvas = self.task.normalize.mean.view(-1, 1, 1).expand(shape).clone()
+        canvas[:, :height, :width] = image
+        return canvas.numpy()
+
+    def contract(self) -> dict[str, Any]:
+        """Say too how images are resized and how boxes are chosen."""
+        said, rule = super().contract(), self.detector.rule()
+        sides = {key: rule.pop(key) for key in ("shorter_side", "longer_side")}
+        fill = self.trained[0].meta.preprocessing.mean
+        said["input"] |= {"dtype": "float32", "fill": fill, **sides}
+        said["input"]["resize"] = "bilinear without antialiasing, as PyTorch's; before the graph"
+        return said | {"boxes": rule}
+
+
 GRAPHS: dict[str, type[Graph]] = {
     "activity": ClassGraph,
     "autoencoder": PictureGraph,
     "classification": ClassGraph,
+    "detection": BoxGraph,
     "segmentation": MaskGraph,
 }
 
-REFUSED = {
-    "detection": (
-        "torchvision's detectors choose how to suppress overlapping boxes by how many there are, which "
-        "PyTorch cannot trace; `kedro cv predict` runs it"
-    ),
-    "gan": "it makes images of noise; there is no input whose outputs could be compared",
-}
+REFUSED = {"gan": "it makes images of noise; there is no input whose outputs could be compared"}
 
 
 def check_exportable(name: str, task: str) -> None:
@@ -190,7 +242,14 @@ def graph_of(trained: Trained) -> Graph:
     """Return the graph of a model.
 
     Raises:
-        ExportError: models of its task cannot be exported; says why.
+        ExportError: models of its task, or with its settings, cannot be exported; says why.
     """
     check_exportable(trained.name, trained.task_name)
+    if trained.task_name == "detection" and trained.config.evaluate.flip:
+        raise ExportError(
+            f"{trained.name}: evaluate.flip: boxes of an image and its mirror image are fused after the "
+            "choice among boxes, which is not in the graph; `kedro cv predict` does it"
+        )
+    if trained.task_name == "detection" and not isinstance(trained.task.model, Detector):
+        raise ExportError(f"{trained.name}: only detectors of the kind `fcos` can be exported")
     return GRAPHS[trained.task_name](trained).eval()

@@ -17,13 +17,27 @@ import pandas as pd
 import torch
 
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.inference.export import Model, fitted, library, load_onnx, quiet, sample_of
+from cv_pipelines.errors import ExportError
+from cv_pipelines.inference.export import Model, library, load_onnx, quiet, sample_of
 from cv_pipelines.inference.graphs import Graph
 from cv_pipelines.tasks import MAIN_SCORES, task_class
 from cv_pipelines.training.predict import scored_part
 
 CALIBRATION = 200
 """Train samples that ranges are observed on."""
+
+
+def check_measurable(graph: Graph) -> None:
+    """Check that what 8 bits cost can be measured.
+
+    Raises:
+        ExportError: the graph is but a part of what is scored.
+    """
+    if graph.trained[0].task_name == "detection":
+        raise ExportError(
+            f"{graph.trained[0].name}: --int8: what 8 bits cost a detector is not measured, for boxes are "
+            "chosen outside of its graph"
+        )
 
 
 def quantize(graph: Graph, full: Path, data: SourceData, path: Path) -> None:
@@ -67,7 +81,7 @@ def quantize(graph: Graph, full: Path, data: SourceData, path: Path) -> None:
 def _reader(quantization: Any, graph: Graph, data: SourceData) -> Any:
     chosen = np.linspace(0, len(data.samples) - 1, min(CALIBRATION, len(data.samples))).round().astype(int)
     name: str = graph.trained[0].kind
-    feeds = ({name: fitted(graph, sample_of(graph, data, int(index)))[None]} for index in chosen)
+    feeds = ({name: graph.fitted(sample_of(graph, data, int(index)))[None]} for index in chosen)
 
     class Reader(quantization.CalibrationDataReader):
         """Gives the samples one by one."""
@@ -99,7 +113,7 @@ def compared(graph: Graph, full: Path, small: Path, data: SourceData) -> dict[st
         name: {"values": scored(graph, run, part), "bytes": path.stat().st_size}
         for name, (path, run) in models.items()
     }
-    example = np.stack([fitted(graph, sample_of(graph, part, 0))] * trained.batch_size)
+    example = np.stack([graph.fitted(sample_of(graph, part, 0))] * trained.batch_size)
     times = taken([partial(run, example) for _, run in models.values()])
     for name, seconds in zip(models, times, strict=True):
         found[name]["milliseconds_a_sample"] = 1000 * seconds / len(example)
@@ -141,7 +155,7 @@ def _batches(graph: Graph, part: SourceData, size: int) -> Iterator[tuple[list[d
     samples: list[dict[str, Any]] = []
     inputs: list[np.ndarray] = []
     for index, sample in enumerate(part.samples.to_dict("records")):
-        read = fitted(graph, sample_of(graph, part, index))
+        read = graph.fitted(sample_of(graph, part, index))
         if inputs and (len(inputs) == size or read.shape != inputs[0].shape):
             yield samples, np.stack(inputs)
             samples, inputs = [], []

@@ -17,6 +17,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from cv_pipelines.io.data_inputs import data_inputs
+
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
@@ -158,6 +160,8 @@ class Outbox:
             client.log_batch(run, metrics=[Metric(*entry) for entry in content])
         elif kind == "tags":
             client.log_batch(run, tags=[RunTag(key, value) for key, value in content.items()])
+        elif kind == "data":
+            client.log_inputs(run, data_inputs(content))
         elif kind == "reopen":
             client.update_run(run, "RUNNING")
             tags = content["tags"] | self._parent(content["parent"])

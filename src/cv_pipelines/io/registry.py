@@ -1,19 +1,23 @@
-"""MLflow's model registry: versions are checkpoint folders, aliases say which one is in use."""
+"""MLflow's model registry: versions are models in MLflow's form, aliases say which one is in use."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from cv_pipelines.errors import CheckpointError, RegistryError
+from cv_pipelines.io.package import answers_of, checkpoint_in, log_model, write_package
 from cv_pipelines.io.tracking import Tracker
 from cv_pipelines.promotion.registry import Nominee, Registry, Version
 
@@ -75,14 +79,37 @@ class MlflowRegistry(Registry):
         versions = self.client.search_model_versions(f"name = '{model}'")
         return next((one for one in versions if one.tags.get(f"{PREFIX}digest") == digest), None)
 
+    def log(self, nominee: Nominee) -> LoggedModel:
+        """Log a model with the run that trained it; one that it logged already stays."""
+        run, name = self._run_of(nominee), f"model_{digest_of(nominee.folder)[:12]}"
+        form = "served" if nominee.served else "plain"
+        for one in self.logged(run):
+            if (one.name, one.tags.get(f"{PREFIX}form")) == (name, form):
+                return one
+        files = nominee.folder
+        if nominee.served:
+            files = nominee.folder.with_name(f"{nominee.folder.name}.served")
+            write_package(nominee.checkpoint, nominee.data, files)
+        task = nominee.checkpoint.meta.config["task"]
+        return log_model(self.client, run, name, task, files, {f"{PREFIX}form": form})
+
+    def logged(self, run: str) -> list[LoggedModel]:
+        """Return the models that a run logged."""
+        outputs = self.client.get_run(run).outputs
+        listed = outputs.model_outputs if outputs else []
+        return [self.client.get_logged_model(one.model_id) for one in listed]
+
     def _create(self, nominee: Nominee, digest: str) -> ModelVersion:
-        run = self._run_of(nominee)
-        place = f"model_{digest[:12]}"
-        self.client.log_artifacts(run, str(nominee.folder), place)
+        logged = self.log(nominee)
+        run = str(logged.source_run_id)
         tags = {"digest": digest, "experiment": nominee.experiment, "fingerprint": nominee.fingerprint}
-        uri = self.client.get_run(run).info.artifact_uri
+        tags["logged_model"] = logged.model_id
         return self.client.create_model_version(
-            nominee.model, f"{uri}/{place}", run, tags={PREFIX + key: value for key, value in tags.items()}
+            nominee.model,
+            logged.artifact_location,
+            run,
+            tags={PREFIX + key: value for key, value in tags.items()},
+            model_id=logged.model_id,
         )
 
     def _run_of(self, nominee: Nominee) -> str:
@@ -110,19 +137,65 @@ class MlflowRegistry(Registry):
             raise
 
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Copy a version's files as they lie in the registry into a folder; return the checkpoint's.
+        """Copy a version's files as they lie in the registry into a folder; return where they are.
 
         Raises:
             CheckpointError: they are gone.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         uri = self.client.get_model_version_download_uri(version.model, version.number)
+        return self._download(uri, folder, f"version {version.number} of {version.model}")
+
+    def _download(self, uri: str, folder: Path, what: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             return Path(download_artifacts(uri, dst_path=str(folder), tracking_uri=self.tracker.uri))
         except (MlflowException, OSError) as error:
+            raise CheckpointError(f"{what}: its files cannot be had: {error}") from None
+
+    def version(self, name: str) -> Version:
+        """Return the version that a name tells: `MODEL@ALIAS` or `MODEL/NUMBER`.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        model, at, alias = name.rpartition("@")
+        model, _, number = (model, "", "") if at else name.rpartition("/")
+        try:
+            if at:
+                return _version(self.client.get_model_version_by_alias(model, alias))
+            return _version(self.client.get_model_version(model, number))
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
+            known = [one.name for one in self.client.search_registered_models()]
             raise CheckpointError(
-                f"version {version.number} of {version.model}: its files cannot be had: {error}"
+                f"no registered model {name!r} at {self.tracker.uri}; write MODEL@champion or MODEL/VERSION; "
+                f"models are {', '.join(known) or 'none'}"
             ) from None
+
+    def fetch_run(self, run: str, folder: Path) -> Path | None:
+        """Copy the model that a run logged into a folder; return where it is, None if it logged none.
+
+        Raises:
+            CheckpointError: there is no such run, or the files are gone.
+        """
+        try:
+            logged = self.logged(run)
+        except MlflowException as error:
+            raise CheckpointError(f"no run {run!r} at {self.tracker.uri}: {error.message}") from None
+        return self._download(logged[-1].artifact_location, folder, f"run {run}") if logged else None
+
+    def checkpoint(self, files: Path) -> Path:
+        """Return the folder of the checkpoint among a version's files."""
+        return checkpoint_in(files)
+
+    def answers(self, files: Path, requests: list[Any], kind: str) -> list[dict[str, Any]]:
+        """Ask a version as MLflow serves it.
+
+        Raises:
+            RegistryError: it cannot be served, or does not answer.
+        """
+        return answers_of(files, requests, kind)
 
     def crown(self, version: Version, expected: Version | None) -> bool:
         """Make a version the champion, unless the champion is not the expected one any more."""
@@ -133,6 +206,16 @@ class MlflowRegistry(Registry):
         self.client.set_registered_model_alias(version.model, CHAMPION, version.number)
         self.client.delete_registered_model_alias(version.model, CHALLENGER)
         return True
+
+    def origin(self, version: Version) -> dict[str, str]:
+        """Return commit and time of the run that made a version."""
+        run = self.client.get_run(version.run)
+        begun = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
+        return {"git commit": run.data.tags.get("mlflow.source.git.commit", "unknown"), "trained at": begun}
+
+    def describe(self, version: Version, text: str) -> None:
+        """Make a text (Markdown) the description of a version."""
+        self.client.update_model_version(version.model, version.number, text)
 
     def note(self, version: Version, tags: dict[str, str]) -> None:
         """Tag a version and its run."""

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cv_pipelines.config.sections import flat
 from cv_pipelines.files import write_text
+from cv_pipelines.io.data_inputs import data_entries
 from cv_pipelines.io.outbox import BATCH, Journal, Outbox
 from cv_pipelines.tuning.workers import alive
 
@@ -278,6 +279,12 @@ class Tracker:
             for start in range(0, len(entries), BATCH):
                 self.open[experiment].add("metrics", entries[start : start + BATCH])
             self.open[experiment].add("tags", tags)
+        self.outbox.deliver()
+
+    def log_data(self, experiment: str, source: str, root: str | None, manifest: pd.DataFrame) -> None:
+        """Log what an open run was trained and scored on: an input a split."""
+        with self.outbox.lock:
+            self.open[experiment].add("data", data_entries(self.project, source, root, manifest))
         self.outbox.deliver()
 
     def log_files(self, experiment: str, files: list[Path]) -> None:

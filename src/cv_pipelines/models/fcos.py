@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
@@ -58,6 +59,33 @@ class Detector(nn.Module):
         """
         found: dict[str, Tensor] | list[dict[str, Tensor]] = self.fcos(images, targets)
         return found
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Return what is found at every place of every level, before any choice among overlapping boxes.
+
+        Args:
+            x: (B, 3, H, W) normalised, resized as `rule` says; sides divisible by 32.
+
+        Returns:
+            (B, places, 4 + classes): distances of the place to the left, upper, right and lower side of its
+            box, in strides of its level; then the score of each class, 0 to 1.
+        """
+        found = self.fcos.head(list(self.fcos.backbone(x).values()))
+        scores = torch.sqrt(found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid())
+        return torch.cat([found["bbox_regression"], scores], dim=2)
+
+    def rule(self) -> dict[str, Any]:
+        """Say how images are resized, and how boxes are chosen from what `dense` returns."""
+        fcos = self.fcos
+        return {
+            "shorter_side": fcos.transform.min_size[-1],
+            "longer_side": fcos.transform.max_size,
+            "strides": [size for (size,) in fcos.anchor_generator.sizes],
+            "score_threshold": fcos.score_thresh,
+            "candidates": fcos.topk_candidates,
+            "overlap": fcos.nms_thresh,
+            "most": fcos.detections_per_img,
+        }
 
 
 def build(

@@ -17,6 +17,7 @@ from cv_pipelines.promotion import gate
 from cv_pipelines.promotion.evaluate import Loaded, latency, load, scored
 from cv_pipelines.promotion.gate import Check
 from cv_pipelines.promotion.registry import Nominee, Registry, Version
+from cv_pipelines.promotion.serving import serves
 from cv_pipelines.training.checkpoints import Checkpoint, save_checkpoints
 from cv_pipelines.training.ensemble import class_lists
 from cv_pipelines.training.leaderboard import main_score
@@ -75,7 +76,7 @@ def promote(
     model = registry.prefix + candidate.model
     with tempfile.TemporaryDirectory() as place, registry.locked(model):
         folder = Path(place)
-        version = registry.nominate(_nominee(model, candidate, folder / "candidate"))
+        version = registry.nominate(_nominee(model, candidate, data, config.serve, folder / "candidate"))
         while True:
             rival = registry.champion(model)
             decision = _decide(config, candidate, version, rival, data, facts, registry, folder)
@@ -89,10 +90,10 @@ def promote(
     return clean(decision)
 
 
-def _nominee(model: str, candidate: Candidate, folder: Path) -> Nominee:
+def _nominee(model: str, candidate: Candidate, data: SourceData, served: bool, folder: Path) -> Nominee:
     seed, checkpoint = next(iter(candidate.checkpoints.items()))
     save_checkpoints(folder, {seed: checkpoint})
-    return Nominee(model, folder, candidate.experiment, checkpoint.meta.fingerprint)
+    return Nominee(model, folder, checkpoint, data, served)
 
 
 def _decide(
@@ -148,7 +149,7 @@ class Judge:
         never = f"version {version.number} was champion and was rolled back: train another one"
         fresh = Check("not rolled back", not version.withdrawn, never if version.withdrawn else "never was")
         try:
-            loaded = self._load(version, candidate.device)
+            files, loaded = self._load(version, candidate.device)
         except CheckpointError as error:
             return [fresh, Check("loads", False, str(error))], None
         results = scored(f"challenger ({candidate.experiment})", loaded, self.data, self.facts)
@@ -160,6 +161,8 @@ class Judge:
             gate.budget("size", loaded.megabytes, limits.megabytes, "MB"),
             gate.budget("latency", latency(loaded, self.data, limits.timings), limits.latency_ms, "ms"),
         ]
+        if limits.serve:
+            checks.append(serves(loaded, self.data, lambda *asked: self.registry.answers(files, *asked)))
         return checks, results
 
     def against(
@@ -167,7 +170,7 @@ class Judge:
     ) -> tuple[list[Check], dict[str, Any] | None]:
         """Check the challenger against the champion, both scored on the data as they are now."""
         try:
-            loaded = self._load(rival, device)
+            _, loaded = self._load(rival, device)
         except CheckpointError as error:
             return [Check("champion loads", False, f"{error}; roll it back")], None
         known, now = class_lists(loaded.checkpoint.meta.categories), class_lists(self.data.categories)
@@ -186,6 +189,6 @@ class Judge:
         same = Check("same contract", True, "both scored alike")
         return [same, gate.better(self.config, found), *gate.slices(self.config, found)], found
 
-    def _load(self, version: Version, device: str) -> Loaded:
-        place = self.folder / f"version_{version.number}"
-        return load(self.registry.fetch(version, place), device)
+    def _load(self, version: Version, device: str) -> tuple[Path, Loaded]:
+        files = self.registry.fetch(version, self.folder / f"version_{version.number}")
+        return files, load(self.registry.checkpoint(files), device)

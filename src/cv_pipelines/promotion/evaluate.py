@@ -45,10 +45,10 @@ class Loaded:
 
 
 def load(folder: Path, device: str) -> Loaded:
-    """Read a version's files and rebuild its model once.
+    """Read a version's checkpoint and rebuild its model once.
 
     Args:
-        folder: a checkpoint's.
+        folder: of the checkpoint.
         device: that it is used on, as in `train.device`.
 
     Raises:

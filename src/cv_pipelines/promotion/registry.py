@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.errors import RegistryError
+from cv_pipelines.training.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,28 @@ class Nominee:
     """What is registered.
 
     Attributes:
-        model: `<prefix><task>.<source>`.
-        folder: of the checkpoint.
-        experiment: that made it.
-        fingerprint: of its training.
+        model: `<prefix><task>.<source>`; without a prefix where it is only logged.
+        folder: of the checkpoint; the registry may write beside it.
+        checkpoint: the same, in memory.
+        data: its prepared source, all splits.
+        served: whether it is registered in a form that loads and serves without this project.
     """
 
     model: str
     folder: Path
-    experiment: str
-    fingerprint: str
+    checkpoint: Checkpoint
+    data: SourceData
+    served: bool
+
+    @property
+    def experiment(self) -> str:
+        """That made it."""
+        return self.checkpoint.meta.experiment
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its training."""
+        return self.checkpoint.meta.fingerprint
 
 
 class Registry(ABC):
@@ -70,11 +84,36 @@ class Registry(ABC):
 
     @abstractmethod
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Copy a version's files as they lie in the registry into a folder; return the checkpoint's."""
+        """Copy a version's files as they lie in the registry into a folder; return where they are."""
+
+    @abstractmethod
+    def checkpoint(self, files: Path) -> Path:
+        """Return the folder of the checkpoint among a version's files."""
+
+    @abstractmethod
+    def answers(self, files: Path, requests: list[Any], kind: str) -> list[dict[str, Any]]:
+        """Ask a version as it is served.
+
+        Args:
+            files: of the version.
+            requests: bytes of pictures, or windows (C, T).
+            kind: `image` or `signal`.
+
+        Raises:
+            RegistryError: it cannot be served, or does not answer.
+        """
 
     @abstractmethod
     def crown(self, version: Version, expected: Version | None) -> bool:
         """Make a version the champion, unless the champion is not the expected one any more."""
+
+    @abstractmethod
+    def origin(self, version: Version) -> dict[str, str]:
+        """Return what is known of the run that made a version: commit, time."""
+
+    @abstractmethod
+    def describe(self, version: Version, text: str) -> None:
+        """Show a text (Markdown) with a version."""
 
     @abstractmethod
     def note(self, version: Version, tags: dict[str, str]) -> None:

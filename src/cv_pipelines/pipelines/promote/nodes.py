@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from cv_pipelines.pipelines.source_data import source_data
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cv_pipelines.training.checkpoints import Checkpoint
 
 
@@ -17,25 +19,31 @@ def promote(
     checkpoint: dict[int, Checkpoint],
     metrics: dict[str, Any],
     facts: dict[str, Any],
+    predictions: pd.DataFrame,
+    summary: dict[str, Any],
     **tables: Any,
-) -> tuple[dict[str, Any], str]:
+) -> tuple[dict[str, Any], str, str, str]:
     """Register an experiment's model, and make it the champion if all conditions hold.
 
     Returns:
-        The decision, and its page.
+        The decision, its page, the model's card and the card's page.
     """
     from cv_pipelines.config import ExperimentConfig, parse
     from cv_pipelines.config.promotion import PromotionConfig
+    from cv_pipelines.plots.card import card_page, card_text
     from cv_pipelines.plots.promotion import promotion_page
     from cv_pipelines.promotion import registry
+    from cv_pipelines.promotion.card import described
     from cv_pipelines.promotion.decide import Candidate
     from cv_pipelines.promotion.decide import promote as decided
 
     config = parse(name, PromotionConfig, promotion)
     device = parse(config.candidate, ExperimentConfig, experiment).train.device
     candidate = Candidate(config.candidate, device, checkpoint, metrics)
-    decision = decided(name, config, candidate, source_data(**tables), facts, registry.current())
-    return decision, promotion_page(decision)
+    data = source_data(**tables)
+    decision = decided(name, config, candidate, data, facts, registry.current())
+    card = described(decision, config, candidate, predictions, data, summary, registry.current())
+    return decision, promotion_page(decision), card_text(card), card_page(card)
 
 
 def enforce_decision(name: str, decision: dict[str, Any]) -> None:

@@ -18,13 +18,15 @@ def create_pipeline(promotion: str, candidate: Experiment) -> Pipeline:
         "checkpoint": f"{name}.checkpoint",
         "metrics": f"{name}.metrics",
         "facts": f"{candidate.source}.data_facts",
+        "predictions": f"{name}.predictions",
+        "summary": f"{candidate.source}.summary",
         **source_inputs(candidate.source, "statistics"),
     }
     nodes = [
         Node(
             update_wrapper(partial(promote, promotion), promote),
             inputs=inputs,
-            outputs=[decision, f"{promotion}.decision_page"],
+            outputs=[decision, *(f"{promotion}.{part}" for part in ("decision_page", "card", "card_page"))],
             name="promote",
             namespace=promotion,
             tags=["gpu"],
