@@ -91,7 +91,7 @@ def grad_cam(model: nn.Module, x: Tensor, classes: Tensor, layer: str, features:
         logits = model(x.clone().requires_grad_())
         maps = kept[layer]
         cams = []
-        for column in classes.T:
+        for column in classes.clone().T:
             score = logits.gather(1, column[:, None]).sum()  # samples do not depend on each other
             (gradient,) = torch.autograd.grad(score, maps, retain_graph=True)
             weights = gradient.flatten(2).mean(dim=2)

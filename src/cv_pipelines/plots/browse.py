@@ -14,7 +14,7 @@ from cv_pipelines.plots.error_report import kinds_table
 from cv_pipelines.plots.gallery import picture_cells
 from cv_pipelines.plots.grid import Cell
 from cv_pipelines.plots.kinds import kind_color
-from cv_pipelines.plots.predicted import kind_colors_of, worst_items
+from cv_pipelines.plots.predicted import MOST_BOXES, kind_colors_of, worst_items
 from cv_pipelines.plots.rasters import data_uri
 from cv_pipelines.plots.samples import mask_colors
 from cv_pipelines.plots.theme import css
@@ -53,8 +53,10 @@ def browse_page(data: SourceData, predictions: pd.DataFrame, errors: Mapping[str
     )
     lead = f"{len(cells)} of {errors['n']:,} samples, worst first, by {errors['worst_by']}."
     blocks = [
-        Block("Kinds of error", _legend(errors) + kinds_table(errors)),
-        Block("Worst samples", paragraphs(lead) + _buttons(errors["worst"]) + listed + _FILTER),
+        Block("Kinds of error", kinds_table(errors)),
+        Block(
+            "Worst samples", paragraphs(lead) + _legend(errors) + _buttons(errors["worst"]) + listed + _FILTER
+        ),
     ]
     title = f"{errors['experiment']}: errors"
     return document(title, f"{errors['task']} · what the model gets wrong", blocks, charts=False)
@@ -76,13 +78,16 @@ def _chip(kind: str) -> str:
 
 
 def _legend(errors: Mapping[str, Any]) -> str:
-    if errors["task"] != "detection":
-        return ""
-    text = (
-        "Solid boxes are true objects: green ones were found or lie under a detection that is told below, "
-        "pink ones were missed. Dashed boxes are detections in the colour of their kind; blue ones are right."
-    )
-    return paragraphs(text)
+    """Say what the pictures of a task show."""
+    texts = {
+        "detection": "Solid boxes are true objects, pink where they were missed. Dashed boxes are detections "
+        f"in the colour of their kind, blue where they are right; of many, the {MOST_BOXES} surest.",
+        "segmentation": "The image, the truth, the prediction, the wrong pixels in the colour of their kind.",
+        "autoencoder": "Left the image, right what was made of it.",
+        "gan": "Left the generated image, right the real one that is nearest to it.",
+    }
+    chips = "".join(_chip(kind["kind"]) for kind in errors["kinds"])
+    return paragraphs(texts.get(errors["task"], "")) + f"<p>{chips}</p>"
 
 
 def _buttons(worst: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ KIND_COLORS: dict[str, RGB] = {
     "found": FOUND_RGB,
     "class": (150, 90, 220),
     "location": (255, 140, 0),
-    "both": (160, 105, 50),
+    "both": (0, 150, 150),
     "duplicate": (95, 115, 145),
     "background": (225, 45, 45),
     "missed": (232, 40, 150),

@@ -21,6 +21,9 @@ from cv_pipelines.plots.waves import wave_picture
 MIN_SCORE = 0.3
 """Detections below are not drawn."""
 
+MOST_BOXES = 12
+"""Of an image with more detections the surest so many are drawn."""
+
 
 def predicted_item(
     task: str, data: SourceData, index: int, rows: pd.DataFrame | None, note: str
@@ -130,8 +133,8 @@ def _worst_item(
         return GalleryItem(picture, title=sample, truth=label_of(data, index), prediction=said(data, rows))
     if task == "detection":
         truths = [_box(b) for b in entry["boxes"] if b["score"] is None]
-        guesses = [_box(b) for b in entry["boxes"] if b["score"] is not None]
-        return GalleryItem(picture_of(data, index), told, truths, guesses)
+        guesses = [_box(b) for b in entry["boxes"] if b["score"] is not None][:MOST_BOXES]
+        return GalleryItem(picture_of(data, index), told, truths, guesses[::-1])  # the surest on top
     item = predicted_item(task, data, index, rows, entry["reason"])
     if item.truth_mask is None or item.predicted_mask is None:
         return item
@@ -145,10 +148,8 @@ def _worst_item(
 
 
 def _box(box: Mapping[str, Any]) -> Box:
-    truth = box["kind"] == "object"
-    name = box["name"] if truth or box["kind"] == "found" else f"{box['kind']}: {box['name']}"
-    color = TRUTH_RGB if truth else kind_color(box["kind"])
-    return Box(box["x"], box["y"], box["w"], box["h"], name, box["score"], color)
+    color = TRUTH_RGB if box["kind"] == "object" else kind_color(box["kind"])
+    return Box(box["x"], box["y"], box["w"], box["h"], box["name"], box["score"], color)
 
 
 def _side_by_side(one: np.ndarray, other: np.ndarray) -> np.ndarray:
