@@ -110,7 +110,8 @@ def test_its_figure_is_that_of_the_scores(cases, task):
 def test_all_of_it_can_be_drawn(cases, task):
     data, predictions, errors = cases[task]
     headings = [section.heading for section in sections(errors)]
-    assert headings[:2] == ["Kinds of error", "Slices"]
+    assert headings[0] == "Kinds of error"
+    assert ("Slices" in headings) == bool(errors["slices"])
     assert ("Confusion" in headings) == bool(errors["confusion"])
     drawn = error_sections(data, predictions, errors, None, ["Confusion", "Calibration"])
     assert [s.heading for s in drawn if s.heading in {"Confusion", "Calibration", "Worst cases"}] == [

@@ -27,7 +27,7 @@ def slices(figures: Figures, metric: str, data: SourceData, measures: pd.DataFra
     Classes and sizes of objects are the figures' own; image sizes, light and motion part the samples in
     thirds, crowding and labels by number. Their intervals come from resamples of all samples (whole
     groups where there are any), in which slice and whole vary together; those of a group come from
-    resamples of its own samples.
+    resamples of its own samples beside those of all.
 
     Args:
         figures: of the model on the samples of `data`, in that order.
@@ -50,7 +50,7 @@ def slices(figures: Figures, metric: str, data: SourceData, measures: pd.DataFra
         for key, value in point.items()
         if counts[key]
     ]
-    return found + list(_group_slices(figures, metric, groups, whole))
+    return found + list(_group_slices(figures, metric, groups, whole, varied))
 
 
 def _measured(
@@ -71,7 +71,10 @@ def _counts(figures: Figures, parts: Parts) -> dict[tuple[str, str], int]:
     return found | {key: int(mask.sum()) for key, mask in parts.items()}
 
 
-def _group_slices(figures: Figures, metric: str, groups: np.ndarray, whole: float) -> Iterator[Slice]:
+def _group_slices(
+    figures: Figures, metric: str, groups: np.ndarray, whole: float, varied: np.ndarray
+) -> Iterator[Slice]:
+    """Yield each group; `varied` is the metric on resamples of all, drawn apart from those of the group."""
     names = sorted(set(groups.tolist()))
     if len(names) < 2 or len(names) > GROUPS or len(names) == len(groups):
         return
@@ -81,8 +84,8 @@ def _group_slices(figures: Figures, metric: str, groups: np.ndarray, whole: floa
         values += [
             _alone(figures, metric, own, len(groups), drawn) for drawn in draws(np.arange(len(own)), SETTINGS)
         ]
-        point, varied = float(values[0][0]), np.concatenate(values[1:])
-        yield _slice(("group", name), len(own), point, whole, varied - whole)
+        point, own_varied = float(values[0][0]), np.concatenate(values[1:])
+        yield _slice(("group", name), len(own), point, whole, own_varied - varied)
 
 
 def _alone(figures: Figures, metric: str, own: np.ndarray, count: int, drawn: np.ndarray) -> np.ndarray:

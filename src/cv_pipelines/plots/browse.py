@@ -14,7 +14,7 @@ from cv_pipelines.plots.error_report import kinds_table
 from cv_pipelines.plots.gallery import picture_cells
 from cv_pipelines.plots.grid import Cell
 from cv_pipelines.plots.kinds import kind_color
-from cv_pipelines.plots.predicted import MOST_BOXES, kind_colors_of, worst_items
+from cv_pipelines.plots.predicted import READING, kind_colors_of, worst_items
 from cv_pipelines.plots.rasters import data_uri
 from cv_pipelines.plots.samples import mask_colors
 from cv_pipelines.plots.theme import css
@@ -79,15 +79,8 @@ def _chip(kind: str) -> str:
 
 def _legend(errors: Mapping[str, Any]) -> str:
     """Say what the pictures of a task show."""
-    texts = {
-        "detection": "Solid boxes are true objects, pink where they were missed. Dashed boxes are detections "
-        f"in the colour of their kind, blue where they are right; of many, the {MOST_BOXES} surest.",
-        "segmentation": "The image, the truth, the prediction, the wrong pixels in the colour of their kind.",
-        "autoencoder": "Left the image, right what was made of it.",
-        "gan": "Left the generated image, right the real one that is nearest to it.",
-    }
     chips = "".join(_chip(kind["kind"]) for kind in errors["kinds"])
-    return paragraphs(texts.get(errors["task"], "")) + f"<p>{chips}</p>"
+    return paragraphs(READING.get(errors["task"], "")) + f"<p>{chips}</p>"
 
 
 def _buttons(worst: Sequence[Mapping[str, Any]]) -> str:

@@ -36,16 +36,13 @@ NOTHING = "(nothing)"
 
 def sections(errors: Mapping[str, Any]) -> list[Section]:
     """Return the sections of `errors.json` but for the worst samples, which need the samples themselves."""
-    metric = errors["metric"]
-    found = [
-        Section("Kinds of error", _kinds_text(errors), kinds_figure(errors), kinds_table(errors)),
-        Section(
-            "Slices",
-            f"{metric} on parts of what was scored, less that on all. Lines are 95 % intervals: one that "
-            "crosses zero may be chance, and of twenty that are chance one does not cross it.",
-            slices_figure(errors),
-        ),
-    ]
+    found = [Section("Kinds of error", _kinds_text(errors), kinds_figure(errors), kinds_table(errors))]
+    if errors["slices"]:
+        text = (
+            f"The {errors['metric']} on parts of what was scored, less that on all. Lines are 95 % intervals: "
+            "one that crosses zero may be chance, and of twenty that are chance one does not cross it."
+        )
+        found.append(Section("Slices", text, slices_figure(errors)))
     if errors["confusion"]:
         text = "True class by row, predicted class by column."
         found.append(Section("Confusion", text, confusion_figure(errors["confusion"])))

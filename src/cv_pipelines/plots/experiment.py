@@ -19,7 +19,7 @@ from cv_pipelines.plots.explanations import cam_figure, features_figure
 from cv_pipelines.plots.gallery import gallery
 from cv_pipelines.plots.generative import reconstruction_pairs, sample_grid
 from cv_pipelines.plots.page import Section, report_page
-from cv_pipelines.plots.predicted import is_right, kind_colors_of, predicted_item, said, worst_items
+from cv_pipelines.plots.predicted import READING, is_right, kind_colors_of, predicted_item, said, worst_items
 from cv_pipelines.plots.samples import evenly, label_of, mask_colors, picture_of, windows
 from cv_pipelines.plots.theme import no_data
 
@@ -197,7 +197,7 @@ def error_sections(
             Section("Where it looks", CAM_TEXT, cam_figure(explanations, data)),
             Section("Feature maps", FEATURES_TEXT, features_figure(explanations, data)),
         ]
-    text = f"The samples the model does worst on, by {errors['worst_by']}."
+    text = f"The samples the model does worst on, by {errors['worst_by']}. {READING.get(errors['task'], '')}"
     gallery_of_worst = worst_gallery(data, predictions, errors)
     return [*found, Section("Worst cases", text, gallery_of_worst, BROWSE)]
 

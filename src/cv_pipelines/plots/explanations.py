@@ -37,7 +37,7 @@ def cam_figure(explanations: pd.DataFrame, data: SourceData) -> go.Figure:
         base = _base(data, order[sample], SIDE)
         pictures = [base] + [_heated(data, order[sample], base, png) for png in maps["map"]]
         named = " · ".join(f"{what}: {name}" for what, name in zip(maps["what"], maps["name"], strict=True))
-        caption = ((f"{sample} ({why}; true: {label_of(data, order[sample])})", SOFT_INK), (named, INK))
+        caption = ((f"true: {label_of(data, order[sample])} · {why} · {sample}", SOFT_INK), (named, INK))
         cells.append(Cell(tile(pictures + [_blank(base)] * (3 - len(pictures)), 3), caption))
     note = "the sample, then what speaks for the class that was said, and for the true one if it is another"
     return picture_grid(cells, 2, title, note)
@@ -69,7 +69,7 @@ def features_figure(explanations: pd.DataFrame, data: SourceData) -> go.Figure:
             ]
         shape = " × ".join(str(n) for n in grids[0].shape if n > 1)
         label = label_of(data, order[sample])
-        cells.append(Cell(tile(pictures, len(pictures)), ((f"{sample} ({label}) · {layer}, {shape}", INK),)))
+        cells.append(Cell(tile(pictures, len(pictures)), ((f"{label} · {layer}, {shape} · {sample}", INK),)))
     return picture_grid(cells, 1, title, "the sample, then the channels of a layer that vary most over it")
 
 

@@ -21,6 +21,11 @@ KIND_COLORS: dict[str, RGB] = {
     "runner-up": (245, 185, 40),
     "far off": (255, 120, 30),
     "false alarm": (225, 45, 45),
+    "structure": (200, 30, 30),
+    "contrast": (245, 185, 40),
+    "brightness": (59, 111, 182),
+    "unlike any": (225, 45, 45),
+    "not covered": (232, 40, 150),
     "right": (23, 128, 79),
 }
 

@@ -25,6 +25,16 @@ MOST_BOXES = 12
 """Of an image with more detections the surest so many are drawn."""
 
 
+READING = {
+    "detection": "Solid boxes are true objects, pink where they were missed. Dashed boxes are detections in "
+    f"the colour of their kind, blue where they are right; of many, the {MOST_BOXES} surest.",
+    "segmentation": "The image, the truth, the prediction, the wrong pixels in the colour of their kind.",
+    "autoencoder": "Left the image, right what was made of it.",
+    "gan": "Left the generated image, right the real one that is nearest to it.",
+}
+"""What the pictures of worst samples show, by task."""
+
+
 def predicted_item(
     task: str, data: SourceData, index: int, rows: pd.DataFrame | None, note: str
 ) -> GalleryItem:

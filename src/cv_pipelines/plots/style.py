@@ -43,6 +43,7 @@ tr:last-child td { border-bottom: 0; }
 tr.more td { color: var(--soft); font-style: italic; font-weight: 400; }
 .empty, .note { color: var(--soft); }
 .figure { width: 100%; }
+.table + .figure { margin-top: 16px; }
 pre { margin: 0 0 14px; padding: 10px 14px; background: var(--ground); border-radius: 8px; overflow-x: auto;
   font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 14px;
