@@ -39,7 +39,7 @@ def sections(errors: Mapping[str, Any]) -> list[Section]:
     found = [Section("Kinds of error", _kinds_text(errors), kinds_figure(errors), kinds_table(errors))]
     if errors["slices"]:
         text = (
-            f"The {errors['metric']} on parts of what was scored, less that on all. Lines are 95 % intervals: "
+            f"{errors['metric']} on parts of what was scored, less that on all. Lines are 95 % intervals: "
             "one that crosses zero may be chance, and of twenty that are chance one does not cross it."
         )
         found.append(Section("Slices", text, slices_figure(errors)))
