@@ -43,7 +43,7 @@ def browse_page(data: SourceData, predictions: pd.DataFrame, errors: Mapping[str
     """
     items = worst_items(data, predictions, errors, len(errors["worst"]))
     cells = picture_cells(items, mask_colors(data), SIDE, kind_colors_of(errors))
-    wide = " wide" if errors["task"] in {"segmentation", "detection"} else ""
+    wide = {"detection": " wide", "segmentation": " full"}.get(errors["task"], "")
     figures = "".join(
         _figure(cell, entry, place)
         for place, (cell, entry) in enumerate(zip(cells, errors["worst"], strict=True), start=1)

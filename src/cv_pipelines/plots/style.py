@@ -51,6 +51,7 @@ pre { margin: 0 0 14px; padding: 10px 14px; background: var(--ground); border-ra
 .pictures figure { display: flex; flex-direction: column; justify-content: space-between; margin: 0; }
 .pictures img { width: 100%; }
 .pictures.wide { grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); }
+.pictures.full { grid-template-columns: 1fr; }
 .browse figure { justify-content: flex-start; }
 .pictures figure[hidden] { display: none; }
 .kinds { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 14px; font-size: 14px; }
