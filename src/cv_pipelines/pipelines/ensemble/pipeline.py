@@ -28,7 +28,9 @@ def create_pipeline(ensemble: Ensemble) -> Pipeline:
     predicted = {"predictions": results["predictions"]}
     both = predicted | {"member_predictions": results["member_predictions"]}
 
-    def node(function: Callable[..., Any], inputs: dict[str, str], outputs: list[str], *tags: str) -> Node:
+    def node(
+        function: Callable[..., Any], inputs: dict[str, str], outputs: list[str] | str, *tags: str
+    ) -> Node:
         """Name a node after its function and the ensemble."""
         named = update_wrapper(partial(function, name), function)
         return Node(named, inputs, outputs, name=function.__name__, namespace=name, tags=list(tags))
@@ -55,7 +57,7 @@ def create_pipeline(ensemble: Ensemble) -> Pipeline:
         node(
             analyse_errors,
             common | predicted | {"metrics": results["metrics"], "measures": f"{ensemble.source}.measures"},
-            [f"{name}.errors"],
+            f"{name}.errors",
             "report",
         ),
     ]
