@@ -170,7 +170,7 @@ def test_a_run_says_what_was_trained_and_how_it_went(tour, runs, name):
         logged = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, curve)}
         assert logged == pytest.approx(dict(zip(rows["epoch"], rows["value"], strict=True)), nan_ok=True)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"report.html", "metrics.json"} <= files
+    assert {"report.html", "metrics.json", "errors.html", "errors.json"} <= files
 
 
 def test_detection_scores_are_those_of_pycocotools_on_the_saved_files(tour):

@@ -53,6 +53,8 @@ TAGS = {
     "predict": {"evaluate", "gpu"},
     "score": {"evaluate"},
     "coco_files": {"evaluate"},
+    "analyse_errors": {"report"},
+    "explain": {"report", "gpu"},
     "draw_report": {"report"},
     "compare": {"report"},
     "search": {"tune", "gpu"},
@@ -133,6 +135,8 @@ def test_an_experiment_runs_from_raw_files_to_its_report(name):
     assert {f"{experiment.source}.{stage}" for stage in stages} <= ran
     assert {f"{name}.{stage}" for stage in ("train_model", "predict", "score", "draw_report")} <= ran
     assert (f"{name}.coco_files" in ran) == (experiment.task == "detection")
+    assert f"{name}.analyse_errors" in ran
+    assert (f"{name}.explain" in ran) == (experiment.task in {"activity", "classification"})
     # all that comes from outside are parameters and the folders that nodes work in or keep images in
     outside = {dataset.split(".")[-1] for dataset in pipeline.inputs() if not dataset.startswith("params:")}
     assert outside == {"store", "packed", "work"}
@@ -165,7 +169,7 @@ def test_an_ensemble_trains_its_members_and_reads_their_checkpoints_and_scores()
         assert trained >= set(ensemble.members)
         assert {f"{m}.{kind}" for m in ensemble.members for kind in ("checkpoint", "metrics")} <= own.inputs()
         steps = {node.name.split(".")[1] for node in own.nodes}
-        assert steps == {"predict", "score", "draw_report"} | ({"coco_files"} & steps)
+        assert steps == {"predict", "score", "analyse_errors", "draw_report"} | ({"coco_files"} & steps)
         assert ("coco_files" in steps) == (ensemble.task == "detection")
         assert pipeline.nodes[0].namespace == ensemble.source
 

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+KEPT = [
+    *("report.html", "metrics.json", "details.json", "errors.html", "errors.json"),
+    *("study.json", "trials.parquet"),
+]
+"""Files of a report that MLflow keeps."""
+
 REFUSED = 3
 """Exit status of a run whose model was not promoted."""
 
@@ -250,8 +256,7 @@ class ExperimentHooks:
         for name in self.tracked:
             folder = self.reporting / name
             if self.tracker and name in self.tracker.open:
-                files = ["report.html", "metrics.json", "details.json", "study.json", "trials.parquet"]
-                self.tracker.log_files(name, [folder / file for file in files])
+                self.tracker.log_files(name, [folder / file for file in KEPT])
         self.close("FINISHED")
         if self.experiments:
             from cv_pipelines.summary import conclude

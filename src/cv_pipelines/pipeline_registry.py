@@ -63,7 +63,7 @@ def model_pipeline(experiment: Experiment) -> Pipeline:
         [
             train.create_pipeline(name, source, experiment.init_from),
             evaluate.create_pipeline(name, source, experiment.task, experiment.embedder),
-            report.create_pipeline(name, source),
+            report.create_pipeline(name, source, experiment.task),
         ]
     )
 

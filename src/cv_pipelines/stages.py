@@ -19,7 +19,10 @@ EXPERIMENT_CODE = [
     *("config", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
 ]
 ENSEMBLE_CODE = ["config", "data", "metrics", "models", "pipelines/ensemble", "tasks", "training"]
-FIGURES = ["curves.json", "details.json", "gallery.json", "report.html", "score_figure.json"]
+FIGURES = [
+    *("curves.json", "details.json", "error_kinds.json", "error_slices.json", "errors.html", "errors.json"),
+    *("gallery.json", "report.html", "score_figure.json"),
+]
 ENSEMBLE_FIGURES = ["members.json", *FIGURES[1:]]
 DRIFT_TABLES = ["annotations.parquet", "categories.json", "quarantine.parquet"]
 SOURCE_TABLES = ["annotations.parquet", "arrays", "categories.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -29,20 +30,32 @@ class Reconstructed(Figures):
     Args:
         mse: (N,) mean squared error of each image.
         ssim: (N,) structural similarity of each image.
+        classes: names, where images have classes.
+        labels: (N,) class of each image.
     """
 
     metrics: ClassVar = ("mse", "psnr", "ssim")
     beside: ClassVar = metrics
     lower: ClassVar = ("mse",)
 
-    def __init__(self, mse: np.ndarray, ssim: np.ndarray) -> None:
-        self.classes, self.counts = [], []
-        self.mse, self.ssim = mse, ssim
+    def __init__(
+        self,
+        mse: np.ndarray,
+        ssim: np.ndarray,
+        classes: Sequence[str] = (),
+        labels: np.ndarray | None = None,
+    ) -> None:
+        self.classes, self.mse, self.ssim = list(classes), mse, ssim
+        self.labels = np.full(len(mse), -1) if labels is None else labels
+        self.counts = [int((self.labels == k).sum()) for k in range(len(self.classes))]
 
     def measure(self, metric: str, weights: np.ndarray) -> Measured:
-        """Return a figure of each resample; there are no classes."""
-        values = ratio(weights @ (self.ssim if metric == "ssim" else self.mse), weights.sum(axis=1))
+        """Return a figure of each resample, overall and by class."""
+        each = self.ssim if metric == "ssim" else self.mse
+        members = self.labels[:, None] == np.arange(len(self.classes))
+        values = ratio(weights @ each, weights.sum(axis=1))
+        classes = ratio(weights @ (members * each[:, None]), weights @ members)
         if metric == "psnr":
             with np.errstate(divide="ignore"):
-                values = -10 * np.log10(values)
-        return values, np.zeros((len(weights), 0))
+                values, classes = -10 * np.log10(values), -10 * np.log10(classes)
+        return values, classes

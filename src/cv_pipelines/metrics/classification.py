@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
@@ -36,14 +36,12 @@ def classification_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict
         return dict.fromkeys(["accuracy", "top5_accuracy", "macro_f1", "nll", "ece"], np.nan)
     true = probabilities[np.arange(len(labels)), labels]
     rank = _rank(probabilities, labels, true)
-    bins = calibration(probabilities, labels)
-    gaps = [abs(b["accuracy"] - b["confidence"]) * b["count"] for b in bins]
     return {
         "accuracy": float((rank < 1).mean()),
         "top5_accuracy": float((rank < 5).mean()),
         "macro_f1": float(f1_score(labels, _top(probabilities), average="macro", zero_division=0.0)),
         "nll": float(-np.log(np.clip(true, SMALLEST_PROBABILITY, 1.0)).mean()),
-        "ece": float(sum(gaps) / len(labels)),
+        "ece": calibration_error(calibration(probabilities, labels)),
     }
 
 
@@ -93,7 +91,16 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str,
         ValueError: as `classification_scores`.
     """
     probabilities, labels = _checked(probabilities, labels)
-    confidence, hit = probabilities.max(axis=1), _top(probabilities) == labels
+    return reliability(probabilities.max(axis=1), _top(probabilities) == labels)
+
+
+def reliability(confidence: np.ndarray, hit: np.ndarray) -> list[dict[str, float]]:
+    """Return how often statements of some confidence are right; see `calibration`.
+
+    Args:
+        confidence: (N,) float in 0..1.
+        hit: (N,) bool, whether each statement is right.
+    """
     inner_edges = np.arange(1, ECE_BINS) / ECE_BINS
     bins = np.digitize(confidence, inner_edges, right=True)
     counts = np.bincount(bins, minlength=ECE_BINS)
@@ -104,6 +111,12 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str,
         for s, h, n in zip(sums, hits, counts, strict=True)
         if n
     ]
+
+
+def calibration_error(bins: Sequence[Mapping[str, float]]) -> float:
+    """Return the expected calibration error of a reliability diagram, 0..1; NaN for an empty one."""
+    gaps = [abs(b["accuracy"] - b["confidence"]) * b["count"] for b in bins]
+    return float(sum(gaps) / sum(b["count"] for b in bins)) if bins else np.nan
 
 
 def group_accuracy(

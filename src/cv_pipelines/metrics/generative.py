@@ -87,7 +87,10 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> dict[str
     if k < 1:
         raise ValueError(f"k is {k}; expected 1 at least")
     real, fake = _checked(real, fake, least=k + 1)
-    return {"precision": _coverage(real, fake, k), "recall": _coverage(fake, real, k)}
+    return {
+        "precision": float(on_manifold(real, fake, k).mean()),
+        "recall": float(on_manifold(fake, real, k).mean()),
+    }
 
 
 def _covariance_root(x: np.ndarray) -> np.ndarray:
@@ -107,7 +110,18 @@ def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
     return float(mean_of_others(x) + mean_of_others(y) - 2 * kernel(x, y).mean())
 
 
-def _coverage(manifold: np.ndarray, points: np.ndarray, k: int) -> float:
+def on_manifold(manifold: np.ndarray, points: np.ndarray, k: int = 3) -> np.ndarray:
+    """Tell which points lie on the manifold of a set; see `precision_recall`.
+
+    Args:
+        manifold: (N, D) float, N > k.
+        points: (M, D) float.
+        k: which neighbour gives the radius.
+
+    Returns:
+        (M,) bool.
+    """
+
     # exact scipy distances: the faster dot-product form cannot tell duplicates from near neighbours
     def radius(distances: np.ndarray, _: int) -> np.ndarray:
         """Return each row's distance to its k-th neighbour; the first is itself."""
@@ -122,7 +136,8 @@ def _coverage(manifold: np.ndarray, points: np.ndarray, k: int) -> float:
         return np.asarray((distances <= radii).any(axis=1))
 
     chunks = pairwise_distances_chunked(points, manifold, reduce_func=inside, metric="sqeuclidean")
-    return float(np.concatenate(list(chunks)).mean())
+    found: np.ndarray = np.concatenate(list(chunks))
+    return found
 
 
 def _checked(real: np.ndarray, fake: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:

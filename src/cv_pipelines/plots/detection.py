@@ -15,15 +15,19 @@ NAMED_CURVES = 8
 """Classes that have a colour and a legend entry of their own; the others are drawn thin and grey."""
 
 
-def pr_curves(details: Mapping[str, Any], iou: float = 0.5) -> go.Figure:
+def pr_curves(
+    details: Mapping[str, Any], iou: float = 0.5, title: str = "", unit: str = "true boxes"
+) -> go.Figure:
     """Draw precision against recall: the mean over classes thick, the classes with most boxes coloured.
 
     Args:
         details: what `metrics.coco` and `metrics.voc` give, also when read back from JSON: `pr_curves`, class
             name to `recall` and `precision` (0..1, the same recall levels for every class), and `per_class`.
         iou: the overlap from which a box counts as found.
+        title: plain text; says the overlap if not given.
+        unit: what there is to be found.
     """
-    title = f"Precision and recall at IoU {iou:g}"
+    title = title or f"Precision and recall at IoU {iou:g}"
     curves = {name: c for name, c in (details.get("pr_curves") or {}).items() if len(c["recall"])}
     if not curves:
         return no_data(title, "no class has a true box")
@@ -39,7 +43,7 @@ def pr_curves(details: Mapping[str, Any], iou: float = 0.5) -> go.Figure:
     figure.update_xaxes(title_text="recall", range=[0, 1.01])
     figure.update_yaxes(title_text="precision", range=[0, 1.03])
     rest = f" ({len(curves) - len(named)} of them grey)" if len(curves) > len(named) else ""
-    styled(figure, title, 480, f"{len(curves)} classes{rest}, {sum(boxes.values()):,} true boxes")
+    styled(figure, title, 480, f"{len(curves)} classes{rest}, {sum(boxes.values()):,} {unit}")
     return figure.update_layout(
         legend={
             "orientation": "v",

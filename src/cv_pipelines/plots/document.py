@@ -78,13 +78,14 @@ class Block:
     body: str
 
 
-def document(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
+def document(title: str, subtitle: str, blocks: Sequence[Block], charts: bool = True) -> str:
     """Return a whole page with a table of contents; plotly.js is inlined once, nothing is fetched.
 
     Args:
         title: plain text.
         subtitle: plain text.
         blocks: the parts in order; headings become anchors.
+        charts: whether any part is a chart, which takes plotly.js.
     """
     anchors = _anchors([block.heading for block in blocks])
     links = "".join(
@@ -95,12 +96,13 @@ def document(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
         f'<section id="{anchor}"><h2>{html.escape(block.heading)}</h2>{block.body}</section>\n'
         for anchor, block in zip(anchors, blocks, strict=True)
     )
+    script = f"<script>{get_plotlyjs()}</script>\n" if charts else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{html.escape(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{STYLE}</style>\n<script>{get_plotlyjs()}</script>\n</head>\n<body>\n"
+        f"<style>\n{STYLE}</style>\n{script}</head>\n<body>\n"
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p></header>\n"
         f"<nav>{links}</nav>\n<main>\n{parts}</main>\n</body>\n</html>\n"
     )

@@ -13,7 +13,8 @@ from plotly.subplots import make_subplots
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.plots.bars import ROW, value_range
 from cv_pipelines.plots.document import Link, Section, table
-from cv_pipelines.plots.experiment import Report, galleries, score_figures
+from cv_pipelines.plots.error_report import absences
+from cv_pipelines.plots.experiment import Report, error_sections, score_figures, spread_gallery
 from cv_pipelines.plots.meanings import score_meaning
 from cv_pipelines.plots.page import report_page
 from cv_pipelines.plots.theme import COLORS, SOFT_INK, finite, name_ticks, no_data, number, plain, styled
@@ -28,6 +29,7 @@ def draw(
     metrics: Mapping[str, Any],
     details: dict[str, Any],
     samples: pd.DataFrame,
+    errors: dict[str, Any],
     score: str,
 ) -> Report:
     """Draw the report.
@@ -38,6 +40,7 @@ def draw(
         metrics: `metrics.json`.
         details: of scoring.
         samples: `sample_id`, `score`, `note` of the ensemble.
+        errors: `errors.json` of the ensemble.
         score: name of the figure that stands for the task.
 
     Returns:
@@ -46,12 +49,12 @@ def draw(
     task = metrics["task"]
     beside = members_figure(metrics, score)
     figures = score_figures(task, details, data)
-    shown, worst = galleries(task, data, predictions, samples)
+    shown = spread_gallery(task, data, predictions, samples)
     sections = [Section("Beside its members", verdict(metrics, score), beside, members_table(metrics, score))]
     sections += [Section(heading, text, figure) for heading, text, figure in figures]
     sections.append(Section("Predictions", "Samples spread evenly over the scored split.", shown))
-    if worst is not None:
-        sections.append(Section("Worst cases", "The samples the ensemble does worst on, worst first.", worst))
+    drawn = [section.heading for section in sections]
+    sections += error_sections(data, predictions, errors, None, drawn)
     members = metrics["members"]
     models = sum(len(member["seeds"]) for member in members.values())
     subtitle = (
@@ -63,6 +66,7 @@ def draw(
         "An ensemble is one predictor: its scores are single values without a spread over seeds.",
         "Members were predicted again with this ensemble's views and scored under its contract, so a figure "
         "may differ from that of a member's own report.",
+        *absences(errors),
     ]
     page = report_page(
         metrics["experiment"], subtitle, metrics["values"], metrics["contract"], sections, notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,26 @@ from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.data.encoding import decode_png
 from cv_pipelines.plots import classification, detection, segmentation
 from cv_pipelines.plots.curves import curves
-from cv_pipelines.plots.gallery import GalleryItem, gallery
+from cv_pipelines.plots.error_report import absences, sections
+from cv_pipelines.plots.explanations import cam_figure, features_figure
+from cv_pipelines.plots.gallery import gallery
 from cv_pipelines.plots.generative import reconstruction_pairs, sample_grid
 from cv_pipelines.plots.page import Section, report_page
-from cv_pipelines.plots.rasters import Box
-from cv_pipelines.plots.samples import (
-    boxes_of,
-    evenly,
-    label_of,
-    mask_colors,
-    mask_of,
-    picture_of,
-    windows,
-)
+from cv_pipelines.plots.predicted import READING, is_right, kind_colors_of, predicted_item, said, worst_items
+from cv_pipelines.plots.samples import evenly, label_of, mask_colors, picture_of, windows
 from cv_pipelines.plots.theme import no_data
 
 SHOWN = 12
-MIN_SCORE = 0.3
-"""Detections below are not drawn."""
+
+BROWSE = '<p><a href="errors.html">More of them, to be chosen by kind of error</a></p>'
+CAM_TEXT = (
+    "Class activation maps by gradients (Grad-CAM, Selvaraju et al. 2017): what is warm speaks for it. "
+    "Each map has a scale of its own, so a weak reason glows like a strong one. Maps are of the sample as it "
+    "is, not of the views that predictions may be averaged over."
+)
+FEATURES_TEXT = (
+    "Each picture is one channel's output, from its smallest to its largest value over the sample."
+)
 
 Report = tuple[str, go.Figure, go.Figure, go.Figure]
 
@@ -44,6 +46,8 @@ def draw(
     metrics: dict[str, Any],
     details: dict[str, Any],
     samples: pd.DataFrame,
+    errors: dict[str, Any],
+    explanations: pd.DataFrame | None = None,
 ) -> Report:
     """Draw the report.
 
@@ -55,18 +59,20 @@ def draw(
         metrics: `metrics.json`.
         details: of scoring.
         samples: `sample_id`, `score`, `note` of the first seed.
+        errors: `errors.json`.
+        explanations: where a classifier looks; None for other tasks.
 
     Returns:
         The page, curves, the main score figure, the gallery.
     """
     lines = curves(history)
     figures = score_figures(config.task, details, data)
-    shown, worst = galleries(config.task, data, predictions, samples)
+    shown = spread_gallery(config.task, data, predictions, samples)
     sections = [Section("Curves", "Loss and validation figures of every epoch.", lines)]
     sections += [Section(heading, text, figure) for heading, text, figure in figures]
     sections.append(Section("Predictions", "Samples spread evenly over the scored split.", shown))
-    if worst is not None:
-        sections.append(Section("Worst cases", "The samples the model does worst on, worst first.", worst))
+    drawn = [section.heading for section in sections]
+    sections += error_sections(data, predictions, errors, explanations, drawn)
     seeds = config.train.seeds
     notes = [f"Figures are means over {len(seeds)} trainings, seeds {seeds}; pictures are of the first."]
     if len(seeds) == 1:
@@ -74,6 +80,7 @@ def draw(
     subtitle = (
         f"{config.task} on {config.source} · {config.model.name} · {metrics['seconds']:.0f} s of training"
     )
+    notes += absences(errors)
     notes += passed_over(metrics.get("passed_over", {}))
     page = report_page(
         metrics["experiment"], subtitle, metrics["values"], metrics["contract"], sections, notes
@@ -131,25 +138,68 @@ def _class_figures(details: dict[str, Any]) -> list[tuple[str, str, go.Figure]]:
     return figures
 
 
-def galleries(
+def spread_gallery(
     task: str, data: SourceData, predictions: pd.DataFrame, samples: pd.DataFrame
-) -> tuple[go.Figure, go.Figure | None]:
-    """Draw samples spread over the split, and those with the lowest score (None for GANs)."""
+) -> go.Figure:
+    """Draw samples spread over the split (of GANs what they generate) with truth and prediction."""
     if task == "gan":
         made = predictions[predictions["set"] == "generated"]["image"].head(100)
-        return sample_grid([decode_png(png) for png in made], title="Generated images"), None
+        return sample_grid([decode_png(png) for png in made], title="Generated images")
     order = {sample: index for index, sample in enumerate(data.samples["sample_id"])}
     ids = list(samples["sample_id"])
     if not ids:
-        return no_data("Predictions", "nothing was scored"), None
-    ranked = samples.sort_values("score", kind="stable", na_position="last")
+        return no_data("Predictions", "nothing was scored")
     count = SHOWN if task != "segmentation" else SHOWN // 2
     spread = samples.iloc[evenly(len(ids), count)]
     notes = dict(zip(ids, samples["note"], strict=True))
-    draw_some = _drawer(task, data, predictions, order, notes)
-    return draw_some(list(spread["sample_id"]), "Predictions"), draw_some(
-        list(ranked["sample_id"].head(count)), "Worst cases"
-    )
+    return _drawer(task, data, predictions, order, notes)(list(spread["sample_id"]), "Predictions")
+
+
+def worst_gallery(data: SourceData, predictions: pd.DataFrame, errors: Mapping[str, Any]) -> go.Figure:
+    """Draw the first of the worst samples, with what is wrong about them.
+
+    Args:
+        data: the scored split.
+        predictions: of the first seed.
+        errors: `errors.json`.
+    """
+    task, title = errors["task"], "Worst cases"
+    if not errors["worst"]:
+        return no_data(title, errors["absent"]["worst"])
+    if data.kind == "signal":
+        order = {sample: index for index, sample in enumerate(data.samples["sample_id"])}
+        ids = [entry["sample_id"] for entry in errors["worst"][:SHOWN]]
+        return _drawer(task, data, predictions, order, {})(ids, title)
+    items = worst_items(data, predictions, errors, SHOWN if task != "segmentation" else SHOWN // 2)
+    columns = 2 if task == "detection" else 4
+    return gallery(items, mask_colors(data), columns, title, kind_colors_of(errors))
+
+
+def error_sections(
+    data: SourceData,
+    predictions: pd.DataFrame,
+    errors: Mapping[str, Any],
+    explanations: pd.DataFrame | None,
+    drawn: Sequence[str],
+) -> list[Section]:
+    """Return what the report says of errors, but for what it has drawn already.
+
+    Args:
+        data: the scored split.
+        predictions: of the first seed.
+        errors: `errors.json`.
+        explanations: where a classifier looks; None for other tasks.
+        drawn: headings that the page has.
+    """
+    found = [section for section in sections(errors) if section.heading not in drawn]
+    if explanations is not None:
+        found += [
+            Section("Where it looks", CAM_TEXT, cam_figure(explanations, data)),
+            Section("Feature maps", FEATURES_TEXT, features_figure(explanations, data)),
+        ]
+    text = f"The samples the model does worst on, by {errors['worst_by']}. {READING.get(errors['task'], '')}"
+    gallery_of_worst = worst_gallery(data, predictions, errors)
+    return [*found, Section("Worst cases", text, gallery_of_worst, BROWSE)]
 
 
 def _drawer(
@@ -165,60 +215,10 @@ def _drawer(
             originals = [picture_of(data, order[i]) for i in ids]
             return reconstruction_pairs(originals, rebuilt, title=title)
         if data.kind == "signal":
-            said = [_said(data, found[i]) for i in ids]
-            right = [_is_right(data, order[i], found[i]) for i in ids]
-            titles = [f"{label_of(data, order[i])} → {s}" for i, s in zip(ids, said, strict=True)]
+            right = [is_right(data, order[i], found[i]) for i in ids]
+            titles = [f"{label_of(data, order[i])} → {said(data, found[i])}" for i in ids]
             return windows(data, [order[i] for i in ids], titles, right, title)
-        return gallery(
-            [_item(task, data, order[i], found.get(i), notes[i]) for i in ids], colors, title=title
-        )
+        items = [predicted_item(task, data, order[i], found.get(i), notes[i]) for i in ids]
+        return gallery(items, colors, title=title)
 
     return draw_some
-
-
-def _item(task: str, data: SourceData, index: int, rows: pd.DataFrame | None, note: str) -> GalleryItem:
-    image, name = picture_of(data, index), str(data.samples["sample_id"].iat[index])
-    if task == "detection":
-        return GalleryItem(
-            image,
-            title=f"{name}: {note}",
-            truth_boxes=boxes_of(data, index),
-            predicted_boxes=[] if rows is None else _predicted_boxes(data, rows),
-        )
-    assert rows is not None
-    if task == "segmentation":
-        mask = decode_png(rows["mask"].iat[0])
-        return GalleryItem(
-            image, title=f"{name}: {note}", truth_mask=mask_of(data, index), predicted_mask=mask
-        )
-    return GalleryItem(
-        image,
-        title=name,
-        truth=label_of(data, index),
-        prediction=_said(data, rows),
-        correct=_is_right(data, index, rows),
-    )
-
-
-def _predicted_boxes(data: SourceData, rows: pd.DataFrame) -> list[Box]:
-    names = data.categories.names("objects")
-    strong = rows[rows["score"] >= MIN_SCORE]
-    columns = strong[["x", "y", "w", "h", "category", "score"]].itertuples(index=False)
-    return [Box(x, y, w, h, names[int(c)], float(s)) for x, y, w, h, c, s in columns]
-
-
-def _said(data: SourceData, rows: pd.DataFrame) -> str:
-    probabilities = np.asarray(rows["probabilities"].iat[0])
-    names = data.categories.names("labels")
-    if data.categories.multi_label:
-        return ", ".join(names[i] for i in np.flatnonzero(probabilities >= 0.5)) or "nothing"
-    best = int(probabilities.argmax())
-    return f"{names[best]} ({probabilities[best]:.2f})"
-
-
-def _is_right(data: SourceData, index: int, rows: pd.DataFrame) -> bool:
-    labels = list(data.samples["labels"].iat[index])
-    probabilities = np.asarray(rows["probabilities"].iat[0])
-    if data.categories.multi_label:
-        return sorted(labels) == np.flatnonzero(probabilities >= 0.5).tolist()
-    return bool(probabilities.argmax() == labels[0])

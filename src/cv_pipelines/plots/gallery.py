@@ -15,6 +15,7 @@ from cv_pipelines.plots.rasters import (
     Box,
     display_scale,
     draw_boxes,
+    marked,
     overlay,
     picture,
     resized,
@@ -57,6 +58,7 @@ class GalleryItem:
         truth: the true label in words.
         prediction: the predicted label in words.
         correct: colours the label line; None leaves it neutral.
+        error_map: (H, W) numbers of kinds of error, 0 for none.
     """
 
     image: np.ndarray | None
@@ -68,6 +70,7 @@ class GalleryItem:
     truth: str | None = None
     prediction: str | None = None
     correct: bool | None = None
+    error_map: np.ndarray | None = None
 
 
 def gallery(
@@ -75,6 +78,7 @@ def gallery(
     class_colors: Mapping[str, RGB],
     columns: int = 4,
     title: str = "Truth and prediction",
+    kind_colors: Mapping[str, RGB] | None = None,
 ) -> go.Figure:
     """Draw samples with what is true and what the model said.
 
@@ -86,21 +90,43 @@ def gallery(
         class_colors: mask class name to RGB, in index order (`theme.class_colors` makes it).
         columns: samples a row.
         title: plain text.
+        kind_colors: kind of error to RGB, in the order of the numbers of error maps; explained in the legend.
     """
     if not items:
         return no_data(title, "there is no sample to show")
     panels = _panels(items)
     columns = max(min(columns // len(panels), len(items)), 1)
     side = round(OVERSAMPLING * min(WIDTH / columns / len(panels), TALLEST))
-    cells = [_cell(item, class_colors, side, panels) for item in items]
+    cells = picture_cells(items, class_colors, side, kind_colors)
     figure = picture_grid(cells, columns, title, " · ".join(panels) if len(panels) > 1 else "")
     if any(item.truth_boxes for item in items):
         _explain(figure, [("truth", css(TRUTH_RGB), "solid")])
     if any(item.predicted_boxes for item in items):
-        _explain(figure, [("prediction", css(PREDICTION_RGB), "dash")])
+        shown = kind_colors or {"prediction": PREDICTION_RGB}
+        _explain(figure, [(name, css(color), "dash") for name, color in shown.items()])
+    elif kind_colors:
+        _explain(figure, [(name, css(color), "") for name, color in kind_colors.items()])
     if len(panels) > 1:
         _explain(figure, _mask_legend(items, class_colors))
     return figure
+
+
+def picture_cells(
+    items: Sequence[GalleryItem],
+    class_colors: Mapping[str, RGB],
+    side: int,
+    kind_colors: Mapping[str, RGB] | None = None,
+) -> list[Cell]:
+    """Draw each sample by itself: what `gallery` lays out, with its caption.
+
+    Args:
+        items: the samples.
+        class_colors: mask class name to RGB, in index order.
+        side: pixels of the longer side of each picture; a sample with masks has several.
+        kind_colors: kind of error to RGB, in the order of the numbers of error maps.
+    """
+    panels = _panels(items)
+    return [_cell(item, class_colors, side, panels, kind_colors or {}) for item in items]
 
 
 def _panels(items: Iterable[GalleryItem]) -> list[str]:
@@ -108,10 +134,18 @@ def _panels(items: Iterable[GalleryItem]) -> list[str]:
     listed = list(items)
     truth = any(item.truth_mask is not None for item in listed)
     predicted = any(item.predicted_mask is not None for item in listed)
-    return ["image", *(["truth"] if truth else []), *(["prediction"] if predicted else [])]
+    errors = any(item.error_map is not None for item in listed)
+    shown = {"truth": truth, "prediction": predicted, "errors": errors}
+    return ["image", *(name for name, there in shown.items() if there)]
 
 
-def _cell(item: GalleryItem, class_colors: Mapping[str, RGB], side: int, panels: Sequence[str]) -> Cell:
+def _cell(
+    item: GalleryItem,
+    class_colors: Mapping[str, RGB],
+    side: int,
+    panels: Sequence[str],
+    kind_colors: Mapping[str, RGB],
+) -> Cell:
     flat = picture(item.image)
     small = max(flat.size) <= SMALL_SIDE
     scale = display_scale(flat.size, side)
@@ -121,6 +155,8 @@ def _cell(item: GalleryItem, class_colors: Mapping[str, RGB], side: int, panels:
     for kind, mask in (("truth", item.truth_mask), ("prediction", item.predicted_mask)):
         if kind in panels:
             pictures.append(overlay(image, mask, class_colors) if mask is not None and mask.size else blank)
+    if "errors" in panels:
+        pictures.append(blank if item.error_map is None else marked(image, item.error_map, kind_colors))
     return Cell(tile(pictures, len(pictures)), _caption(item), small)
 
 

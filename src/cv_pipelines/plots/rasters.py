@@ -24,7 +24,10 @@ IGNORED_RGB: RGB = (25, 25, 25)
 
 @dataclass(frozen=True)
 class Box:
-    """One object: top left corner and size in its image's pixels, class, and score if it is a prediction."""
+    """One object: top left corner and size in its image's pixels, class, score if it is a prediction.
+
+    `color` is what it is drawn in; that of truth or predictions if None.
+    """
 
     x: float
     y: float
@@ -32,6 +35,7 @@ class Box:
     h: float
     name: str
     score: float | None = None
+    color: RGB | None = None
 
 
 def picture(image: np.ndarray | None) -> Image.Image:
@@ -91,17 +95,17 @@ def draw_boxes(
     canvas = image.copy()
     pen = ImageDraw.Draw(canvas)
     frames = [(_corners(b, scale), b) for b in truth], [(_corners(b, scale), b) for b in predicted]
-    for corners, _ in frames[0]:
+    for corners, box in frames[0]:
         pen.rectangle(_grown(corners, 1), outline=(0, 60, 25), width=1)
-        pen.rectangle(corners, outline=TRUTH_RGB, width=4)
-    for corners, _ in frames[1]:
-        _dashed(pen, corners)
+        pen.rectangle(corners, outline=box.color or TRUTH_RGB, width=4)
+    for corners, box in frames[1]:
+        _dashed(pen, corners, box.color or PREDICTION_RGB)
     # Labels last, so that no frame crosses a text: truth at the foot of its box, predictions at the head.
     for (left, _, _, bottom), box in frames[0]:
-        _label(pen, (left, bottom), box.name, TRUTH_RGB, canvas.size, above=True)
+        _label(pen, (left, bottom), box.name, box.color or TRUTH_RGB, canvas.size, above=True)
     for (left, top, _, _), box in frames[1]:
         text = box.name if box.score is None else f"{box.name} {box.score:.2f}"
-        _label(pen, (left, top), text, PREDICTION_RGB, canvas.size, above=False)
+        _label(pen, (left, top), text, box.color or PREDICTION_RGB, canvas.size, above=False)
     return canvas
 
 
@@ -115,7 +119,7 @@ def _grown(corners: tuple[float, float, float, float], by: float) -> tuple[float
     return left - by, top - by, right + by, bottom + by
 
 
-def _dashed(pen: ImageDraw.ImageDraw, corners: tuple[float, float, float, float]) -> None:
+def _dashed(pen: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], color: RGB) -> None:
     left, top, right, bottom = corners
     for start, end in pairwise([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]):
         length = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
@@ -125,8 +129,8 @@ def _dashed(pen: ImageDraw.ImageDraw, corners: tuple[float, float, float, float]
                 (start[0] + (end[0] - start[0]) * t / length, start[1] + (end[1] - start[1]) * t / length)
                 for t in (begin, stop)
             ]
-            pen.line(ends, fill=(90, 45, 0), width=6)
-            pen.line(ends, fill=PREDICTION_RGB, width=4)
+            pen.line(ends, fill=(color[0] // 3, color[1] // 3, color[2] // 3), width=6)
+            pen.line(ends, fill=color, width=4)
 
 
 def _label(
@@ -170,6 +174,38 @@ def overlay(
     border[1:] |= labels[1:] != labels[:-1]
     mixed[border] *= 0.35
     return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def marked(image: Image.Image, kinds: np.ndarray, kind_colors: Mapping[str, RGB]) -> Image.Image:
+    """Return a pale grey picture with some pixels in colour.
+
+    Args:
+        image: the picture; the map is scaled to it, nearest-neighbour.
+        kinds: (H, W) uint8: 0 stays grey, k has the k-th colour.
+        kind_colors: name to RGB.
+    """
+    numbers = np.asarray(
+        Image.fromarray(np.asarray(kinds, dtype=np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+    )
+    grey = 0.35 * np.asarray(image.convert("L").convert("RGB"), dtype=np.float32) + 0.65 * 255
+    for number, color in enumerate(kind_colors.values(), start=1):
+        grey[numbers == number] = color
+    return Image.fromarray(grey.round().astype(np.uint8))
+
+
+def heated(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """Return a grey picture with a map laid over it: clear where it is 0, through red to yellow at 255.
+
+    Args:
+        image: the picture; the map is scaled to it, smoothly.
+        heat: (h, w) uint8.
+    """
+    smooth = Image.fromarray(np.asarray(heat, dtype=np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
+    share = np.asarray(smooth, dtype=np.float32)[..., None] / 255
+    glow = np.concatenate([np.full_like(share, 235), 40 + 190 * share**2, np.full_like(share, 30)], axis=2)
+    grey = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32)
+    cover = 0.8 * np.sqrt(share)
+    return Image.fromarray(((1 - cover) * grey + cover * glow).round().astype(np.uint8))
 
 
 def tile(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Image:

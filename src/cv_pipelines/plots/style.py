@@ -43,12 +43,20 @@ tr:last-child td { border-bottom: 0; }
 tr.more td { color: var(--soft); font-style: italic; font-weight: 400; }
 .empty, .note { color: var(--soft); }
 .figure { width: 100%; }
+.table + .figure { margin-top: 16px; }
 pre { margin: 0 0 14px; padding: 10px 14px; background: var(--ground); border-radius: 8px; overflow-x: auto;
   font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 14px;
   margin: 0 0 18px; }
 .pictures figure { display: flex; flex-direction: column; justify-content: space-between; margin: 0; }
 .pictures img { width: 100%; }
+.pictures.wide { grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); }
+.pictures.full { grid-template-columns: 1fr; }
+.browse figure { justify-content: flex-start; }
+.pictures figure[hidden] { display: none; }
+.kinds { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 14px; font-size: 14px; }
+.chip { display: inline-block; margin: 0 6px 2px 0; padding: 0 8px; border-radius: 8px; color: #fff;
+  font-size: 12px; }
 figcaption { margin: 0 0 6px; color: var(--soft); font-size: 13px; }
 ul { margin: 0; padding-left: 20px; }
 @media print { nav { display: none; } section { break-inside: avoid; border: 0; } body { background: #fff; } }

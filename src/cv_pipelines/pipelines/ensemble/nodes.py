@@ -74,21 +74,45 @@ def draw_report(
     metrics: dict[str, Any],
     details: dict[str, Any],
     sample_scores: pd.DataFrame,
+    errors: dict[str, Any],
     **tables: Any,
-) -> tuple[str, go.Figure, go.Figure, go.Figure]:
-    """Draw the ensemble beside its members, score figures, gallery and worst cases.
+) -> tuple[str, go.Figure, go.Figure, go.Figure, str, go.Figure, go.Figure]:
+    """Draw the ensemble beside its members, score figures, gallery, errors and worst cases.
 
     Returns:
-        The page, and for previews and tracking the comparison, the main score figure and the gallery.
+        The page, and for previews and tracking the comparison, the main score figure and the gallery; the
+        page of errors, what their kinds cost, and the slices.
     """
     from cv_pipelines.config import parse
     from cv_pipelines.config.ensemble import EnsembleConfig
+    from cv_pipelines.pipelines.report.nodes import draw_errors
     from cv_pipelines.plots.ensemble import draw
     from cv_pipelines.training.leaderboard import main_score
 
     config = parse(name, EnsembleConfig, ensemble)
     data = source_data(**tables).only(config.evaluate.split)
-    return draw(data, predictions, metrics, details, sample_scores, main_score(metrics)[0])
+    page = draw(data, predictions, metrics, details, sample_scores, errors, main_score(metrics)[0])
+    return *page, *draw_errors(data, predictions, errors)
+
+
+def analyse_errors(
+    name: str,
+    ensemble: dict[str, Any],
+    predictions: pd.DataFrame,
+    metrics: dict[str, Any],
+    measures: pd.DataFrame,
+    **tables: Any,
+) -> dict[str, Any]:
+    """Say what the ensemble gets wrong: kinds of error, worst samples, slices; needs no GPU."""
+    from cv_pipelines.comparing.results import scored
+    from cv_pipelines.config import parse
+    from cv_pipelines.config.ensemble import EnsembleConfig
+    from cv_pipelines.error_analysis.analyse import analyse
+
+    config = parse(name, EnsembleConfig, ensemble)
+    part = source_data(**tables).only(config.evaluate.split)
+    task = metrics["task"]
+    return analyse(name, task, predictions, scored(task, predictions, part), measures)
 
 
 def _gathered(

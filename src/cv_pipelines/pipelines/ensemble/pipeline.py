@@ -7,10 +7,12 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.experiments import Ensemble
-from cv_pipelines.pipelines.ensemble.nodes import coco_files, draw_report, predict, score
+from cv_pipelines.pipelines.ensemble.nodes import analyse_errors, coco_files, draw_report, predict, score
+from cv_pipelines.pipelines.report.pipeline import ERROR_FIGURES
 from cv_pipelines.pipelines.source_data import source_inputs
 
 SCORED = ("metrics", "details", "sample_scores")
+FIGURES = ("report", "members", "score_figure", "gallery")
 
 
 def create_pipeline(ensemble: Ensemble) -> Pipeline:
@@ -26,7 +28,9 @@ def create_pipeline(ensemble: Ensemble) -> Pipeline:
     predicted = {"predictions": results["predictions"]}
     both = predicted | {"member_predictions": results["member_predictions"]}
 
-    def node(function: Callable[..., Any], inputs: dict[str, str], outputs: list[str], *tags: str) -> Node:
+    def node(
+        function: Callable[..., Any], inputs: dict[str, str], outputs: list[str] | str, *tags: str
+    ) -> Node:
         """Name a node after its function and the ensemble."""
         named = update_wrapper(partial(function, name), function)
         return Node(named, inputs, outputs, name=function.__name__, namespace=name, tags=list(tags))
@@ -46,8 +50,14 @@ def create_pipeline(ensemble: Ensemble) -> Pipeline:
         ),
         node(
             draw_report,
-            common | predicted | {key: results[key] for key in SCORED},
-            [f"{name}.{figure}" for figure in ("report", "members", "score_figure", "gallery")],
+            common | predicted | {key: results[key] for key in SCORED} | {"errors": f"{name}.errors"},
+            [f"{name}.{figure}" for figure in (*FIGURES, *ERROR_FIGURES)],
+            "report",
+        ),
+        node(
+            analyse_errors,
+            common | predicted | {"metrics": results["metrics"], "measures": f"{ensemble.source}.measures"},
+            f"{name}.errors",
             "report",
         ),
     ]

@@ -4,24 +4,51 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
-from cv_pipelines.pipelines.report.nodes import draw_report
+from cv_pipelines.pipelines.report.nodes import analyse_errors, draw_report, explain
 from cv_pipelines.pipelines.source_data import source_inputs
 
-RESULTS = ["history", "predictions", "metrics", "details", "sample_scores"]
+RESULTS = ["history", "predictions", "metrics", "details", "sample_scores", "errors"]
+FIGURES = ["report", "curves", "score_figure", "gallery"]
+ERROR_FIGURES = ["error_page", "error_kinds", "error_slices"]
+EXPLAINED = {"activity", "classification"}
+"""Tasks whose models have class activation maps."""
 
 
-def create_pipeline(experiment: str, source: str) -> Pipeline:
-    """Saved results of one experiment to its page and figures."""
-    node = Node(
-        update_wrapper(partial(draw_report, experiment), draw_report),
-        inputs={
-            "experiment": f"params:{experiment}",
-            **source_inputs(source),
-            **{name: f"{experiment}.{name}" for name in RESULTS},
-        },
-        outputs=[f"{experiment}.{name}" for name in ("report", "curves", "score_figure", "gallery")],
-        name="draw_report",
-        namespace=experiment,
-        tags=["report"],
+def create_pipeline(experiment: str, source: str, task: str) -> Pipeline:
+    """Saved results of one experiment to what it gets wrong, its page and figures."""
+    common = {"experiment": f"params:{experiment}"} | source_inputs(source)
+    predictions = {"predictions": f"{experiment}.predictions"}
+    results = {name: f"{experiment}.{name}" for name in RESULTS}
+    nodes = [
+        Node(
+            update_wrapper(partial(analyse_errors, experiment), analyse_errors),
+            inputs=common | predictions | {"measures": f"{source}.measures"},
+            outputs=f"{experiment}.errors",
+            name="analyse_errors",
+            namespace=experiment,
+        )
+    ]
+    if task in EXPLAINED:
+        results["explanations"] = f"{experiment}.explanations"
+        nodes.append(
+            Node(
+                explain,
+                inputs=common
+                | predictions
+                | {"checkpoint": f"{experiment}.checkpoint", "errors": f"{experiment}.errors"},
+                outputs=f"{experiment}.explanations",
+                name="explain",
+                namespace=experiment,
+                tags=["gpu"],
+            )
+        )
+    nodes.append(
+        Node(
+            update_wrapper(partial(draw_report, experiment), draw_report),
+            inputs=common | results,
+            outputs=[f"{experiment}.{name}" for name in (*FIGURES, *ERROR_FIGURES)],
+            name="draw_report",
+            namespace=experiment,
+        )
     )
-    return Pipeline([node])
+    return Pipeline([node.tag("report") for node in nodes])
