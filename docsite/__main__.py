@@ -1,4 +1,4 @@
-"""`python -m docsite [--graph]`: build the site in `site/html`, without a warning and without a broken link."""
+"""`python -m docsite [--graph]`: build the site in `site/html`; a warning or a broken link ends it."""
 
 from __future__ import annotations
 

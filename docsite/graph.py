@@ -14,7 +14,7 @@ EMBEDDED = f"""
 
 [Open it in the whole window]({FOLDER}/index.html){{target="_blank"}}
 
-<iframe src="{FOLDER}/index.html" title="The graph" style="width: 100%; height: 80vh; border: 1px solid #8888"></iframe>
+<iframe src="{FOLDER}/index.html" title="The graph" style="width: 100%; height: 80vh; border: 0"></iframe>
 """
 OUTSIDE = re.compile(r'\s*<link\s[^>]*href="https://fonts\.[^>]*>')
 

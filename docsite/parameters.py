@@ -49,7 +49,7 @@ def roots() -> list[type[BaseModel]]:
 
 
 def kind_of(root: type[BaseModel]) -> str:
-    """Return what a whole section declares: `experiment`, `source`, …"""
+    """Return what a whole section declares, such as `experiment` or `source`."""
     return root.__name__.removesuffix(SUFFIX).lower()
 
 
@@ -63,7 +63,9 @@ def sections_of(root: type[BaseModel]) -> list[type[BaseModel]]:
     for model in found:
         meanings = docstring_of(model).meanings
         for key, field in model.model_fields.items():
-            named = [by_name[word] for word in re.findall(r"`(\w+)`", meanings.get(key, "")) if word in by_name]
+            named = [
+                by_name[word] for word in re.findall(r"`(\w+)`", meanings.get(key, "")) if word in by_name
+            ]
             found += [one for one in [*_models_in(field.annotation), *named] if one not in found]
     return found
 
@@ -106,7 +108,8 @@ def keys_of(model: type[BaseModel]) -> str:
     text = table(HEAD, rows)
     if issubclass(model, Choice):
         own = [
-            (f"`{name}`", ", ".join(f"`{key}`" for key in keys) or "none") for name, keys in model.options.items()
+            (f"`{name}`", ", ".join(f"`{key}`" for key in keys) or "none")
+            for name, keys in model.options.items()
         ]
         text += "\n\n" + table(("`name`", "keys that only some names have"), own)
     return text

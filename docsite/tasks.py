@@ -39,7 +39,9 @@ def _page(name: str) -> str:
     ]
     own = [one for one in declared("experiments") if one.task == name]
     models = ", ".join(f"[`{model}`](../models.md#{model})" for model in _models(own))
-    augments = ", ".join(f"[`{a}`](../augmentations.md#{a})" for a, (_, tasks) in AUGMENTS.items() if name in tasks)
+    augments = ", ".join(
+        f"[`{a}`](../augmentations.md#{a})" for a, (_, tasks) in AUGMENTS.items() if name in tasks
+    )
     return page(
         f"Task `{name}`",
         said.summary,
@@ -69,6 +71,8 @@ def _models(experiments: list[Any]) -> list[str]:
 
 def _experiments(experiments: list[Any]) -> str:
     rows = [(f"`{one.name}`", f"`{one.values['source']}`", f"`{one.path}`") for one in experiments]
-    example = next((one for one in experiments if one.values.get("tour")), experiments[0] if experiments else None)
+    example = next(
+        (one for one in experiments if one.values.get("tour")), experiments[0] if experiments else None
+    )
     shown = f"\n\nFor example:\n\n{fenced(example.text, 'yaml')}" if example else ""
     return table(("experiment", "source", "file"), rows) + shown

@@ -32,14 +32,18 @@ def allowed(annotation: Any, metadata: abc.Iterable[Any] = ()) -> str:
         return " or ".join(dict.fromkeys([*kinds, *ending])) + bounds
     if origin is Literal:
         return ", ".join(f"`{code(choice)}`" for choice in arguments)
-    if origin in LISTS or annotation in LISTS:
-        inner = f": {allowed(arguments[0])}" if arguments else ""
-        return f"list{bounds}{inner}"
-    if origin is dict or annotation is dict:
-        return f"mapping of {allowed(arguments[0])} to {allowed(arguments[1])}" if arguments else "mapping"
+    if {origin, annotation} & {*LISTS, dict}:
+        return _many(annotation, arguments, bounds)
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return f"[section](#{annotation.__name__.lower()})"
     return PLAIN.get(annotation, f"`{getattr(annotation, '__name__', annotation)}`") + bounds
+
+
+def _many(annotation: Any, arguments: tuple[Any, ...], bounds: str) -> str:
+    """Say what a list or a mapping holds."""
+    if dict in (annotation, get_origin(annotation)):
+        return f"mapping of {allowed(arguments[0])} to {allowed(arguments[1])}" if arguments else "mapping"
+    return f"list{bounds}" + (f": {allowed(arguments[0])}" if arguments else "")
 
 
 def default_of(field: FieldInfo) -> str:
@@ -66,7 +70,9 @@ def code(value: Any) -> str:
 def _bounds(metadata: abc.Iterable[Any]) -> str:
     """Say what the metadata of an annotation demand, with a space before."""
     flat = [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
-    words = [f"{sign} {getattr(part, key)}" for part in flat for key, sign in SIGNS.items() if hasattr(part, key)]
+    words = [
+        f"{sign} {getattr(part, key)}" for part in flat for key, sign in SIGNS.items() if hasattr(part, key)
+    ]
     words += [f"like `{part.pattern}`" for part in flat if getattr(part, "pattern", None)]
     least = [part.min_length for part in flat if isinstance(part, annotated_types.MinLen)]
     most = [part.max_length for part in flat if isinstance(part, annotated_types.MaxLen)]

@@ -1,9 +1,8 @@
 """Wiring of the report stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.report.nodes import draw_report
 from cv_pipelines.pipelines.source_data import source_inputs
 
@@ -13,7 +12,7 @@ RESULTS = ["history", "predictions", "metrics", "details", "sample_scores"]
 def create_pipeline(experiment: str, source: str) -> Pipeline:
     """Saved results of one experiment to its page and figures."""
     node = Node(
-        update_wrapper(partial(draw_report, experiment), draw_report),
+        told(draw_report, experiment),
         inputs={
             "experiment": f"params:{experiment}",
             **source_inputs(source),
