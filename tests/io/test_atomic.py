@@ -67,6 +67,6 @@ def test_a_preview_holds_plain_values_alone(tmp_path):
     assert shown["columns"] == list(rows)
     quarters = ", ".join(["0.25"] * 12)
     assert shown["data"][0] == ["a", "[1, 2]", f"[{quarters}, …]", "3 bytes", "0.333333"]
-    assert shown["data"][1] == ["b", "[]", "[0.333333]", None, "nan"]
+    assert shown["data"][1] == ["b", "[]", "[0.333333]", None, None]
     assert json.loads(json.dumps(shown)) == shown
     assert len(dataset.preview(nrows=1)["data"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -54,7 +55,9 @@ def _plain(cell: Any) -> Any:
         return f"[{shown}{', …' if len(cell) > SHOWN else ''}]"
     if isinstance(cell, np.generic):
         cell = cell.item()
-    return f"{cell:.6g}" if isinstance(cell, float) else cell
+    if isinstance(cell, float):
+        return None if math.isnan(cell) else f"{cell:.6g}"
+    return cell
 
 
 class FigureDataset(AtomicSave, plotly.JSONDataset):

@@ -11,8 +11,8 @@ from typing import Any
 def told(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
     """Bind the first arguments of a node's function.
 
-    What comes back is a function, with the name, the docstring and the source of the one given: of a
-    `functools.partial`, kedro-viz would show no code.
+    What comes back is a function, with the name, the docstring, the source and the file of the one given: of
+    a `functools.partial`, kedro-viz would show no code.
     """
 
     @wraps(function)
@@ -21,4 +21,8 @@ def told(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
 
     # Kedro checks a node's inputs by it.
     bound.__signature__ = inspect.signature(partial(function, *first))  # type: ignore[attr-defined]
+    place = inspect.unwrap(function).__code__
+    bound.__code__ = bound.__code__.replace(
+        co_filename=place.co_filename, co_firstlineno=place.co_firstlineno
+    )
     return bound
