@@ -116,3 +116,41 @@ def test_the_tour_is_shown(project):
 def test_a_tour_that_has_not_been_run_is_named(project):
     with pytest.raises(CellExecutionError, match=r"The tour has not been run yet .*run `make run` first"):
         execute(project, "01_tour.ipynb")
+
+
+@pytest.mark.slow
+def test_own_pictures_are_read_and_trained_on(project):
+    text = shown(execute(project, "02_own_data.ipynb"))
+    assert "one/broken.png" in text
+    assert "not an image" in text
+    assert load_metrics(project, "my_first")["values"]["accuracy"] > 0.5
+    assert load_metrics(project, "my_first")["contract"]["classes"] == ["one", "two", "zero"]
+
+
+@pytest.mark.slow
+def test_a_mistake_is_shown(project):
+    notebook = execute(project, "02_own_data.ipynb")
+    said = [output.text for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output]
+    assert any("my_first: train.epoch: unknown key (value 3)" in text for text in said)
+
+
+@pytest.mark.slow
+def test_a_report_is_read(project):
+    text = shown(execute(project, "03_read_a_report.ipynb"))
+    metrics = load_metrics(project, "reading_digits")
+    assert set(metrics["seeds"]) == {"0", "1"}
+    assert f">{metrics['values']['accuracy']:.4f}<" in text
+    assert '"source": "digits"' in text or "'source': 'digits'" in text
+
+
+@pytest.mark.slow
+def test_one_thing_is_changed_and_compared(project):
+    text = shown(execute(project, "04_change_one_thing.ipynb"))
+    assert "params.model.channels" in text
+    assert "params.train.epochs" not in text  # the same in both
+    both = [load_metrics(project, name)["values"]["accuracy"] for name in ("thin_digits", "wide_digits")]
+    assert all(f">{value:.3f}<" in text for value in both)
+
+
+def load_metrics(project, experiment):
+    return json.loads((project / "data/08_reporting" / experiment / "metrics.json").read_text())

@@ -1,5 +1,6 @@
 """Every pipeline that the YAML files declare, against the catalog and the parameters of every environment."""
 
+import inspect
 import re
 from functools import cache
 from graphlib import TopologicalSorter
@@ -70,6 +71,15 @@ LAYERS = {
     "07_model_output": "model_output",
     "08_reporting": "reporting",
 }
+
+SHOWN_IN = {
+    "summary": "model_input",
+    "packed": "model_input",
+    "metrics": "model_output",
+    "details": "model_output",
+    "trials": "models",
+}
+"""What is drawn in another layer than its folder's: layers in a circle, or beside each other, cannot be."""
 
 
 @cache
@@ -239,6 +249,8 @@ def test_a_node_is_named_namespaced_and_tagged_with_its_stage(node):
     assert node.name.split(".") == [node.namespace, node.short_name.replace(" ", "_").lower()]
     assert node.tags == TAGS[node.name.split(".")[1]]
     assert node.func.__doc__, "kedro-viz shows it"
+    assert inspect.isfunction(node.func), "kedro-viz shows the code of functions alone"
+    assert inspect.getsource(node.func).startswith(f"def {node.func.__name__}(")
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
@@ -313,11 +325,30 @@ def test_raw_data_are_only_read_and_samples_are_drawn_in_the_project():
 def test_a_dataset_lies_in_its_layer_under_its_namespace(name):
     found, namespace = entry(name), name.split(".")[0]
     layer, folder, _ = re.match(r"data/(\w+)/(\w+)(/|$)", found["filepath"]).groups()
-    assert found["metadata"]["kedro-viz"]["layer"] == LAYERS[layer]
+    shown = SHOWN_IN.get(name.split(".")[1], LAYERS[layer])
+    assert found["metadata"]["kedro-viz"]["layer"] == shown
     # a source's report stands among those of the experiments, and says that it is of data
     assert folder in (
         {f"data_{namespace}"} if layer == "08_reporting" and namespace in SOURCES else {namespace}
     )
+
+
+@pytest.mark.parametrize("name", ["__default__", "everything", *ENSEMBLES, *PROMOTIONS, *GROUPS])
+def test_layers_come_one_after_the_other(name):
+    """kedro-viz draws no layer at all of a pipeline whose layers go in a circle."""
+    above = {}
+    for node in PIPELINES[name].nodes:
+        read, made = ({layer_of(one) for one in ends} - {None} for ends in (node.inputs, node.outputs))
+        for layer in made:
+            above.setdefault(layer, set()).update(read - {layer})
+    rank = list(LAYERS.values()).index
+    assert [(one, other) for other, ones in above.items() for one in ones if rank(one) > rank(other)] == []
+    assert len(above) == 5  # each layer comes from another, so that the order is the only one, but for
+    assert not above["intermediate"]  # the first
+
+
+def layer_of(dataset):
+    return None if dataset.startswith("params:") else entry(dataset)["metadata"]["kedro-viz"]["layer"]
 
 
 def test_every_catalog_pattern_is_used_and_has_a_layer():

@@ -1,3 +1,6 @@
+import json
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
@@ -47,3 +50,23 @@ def test_previews_are_kept(tmp_path):
     dataset = ParquetDataset(filepath=str(tmp_path / "rows.parquet"))
     dataset.save(pd.DataFrame({"a": [1, 2]}))
     assert dataset.preview(nrows=1)["data"] == [[1]]
+
+
+def test_a_preview_holds_plain_values_alone(tmp_path):
+    """kedro-viz refuses the whole table for one array in it."""
+    dataset = ParquetDataset(filepath=str(tmp_path / "rows.parquet"))
+    rows = {
+        "sample_id": ["a", "b"],
+        "labels": [[1, 2], []],
+        "probabilities": [np.full(20, 0.25, np.float32), np.array([1 / 3], np.float32)],
+        "mask": [b"png", None],
+        "share": [1 / 3, float("nan")],
+    }
+    dataset.save(pd.DataFrame(rows))
+    shown = dataset.preview(nrows=2)
+    assert shown["columns"] == list(rows)
+    quarters = ", ".join(["0.25"] * 12)
+    assert shown["data"][0] == ["a", "[1, 2]", f"[{quarters}, …]", "3 bytes", "0.333333"]
+    assert shown["data"][1] == ["b", "[]", "[0.333333]", None, None]
+    assert json.loads(json.dumps(shown)) == shown
+    assert len(dataset.preview(nrows=1)["data"]) == 1

@@ -68,6 +68,11 @@ def test_a_relative_database_lies_in_the_project(tracker, project):
     _ = tracker.experiment_id
     assert tracker.uri == f"sqlite:///{project}/mlflow.db"
     assert (project / "mlflow.db").is_file()
+
+
+def test_the_ui_opens_on_training_runs(tracker):
+    tags = tracker.client.get_experiment(tracker.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
     artifacts = tracker.client.get_experiment(tracker.experiment_id).artifact_location
     assert artifacts == (project / "mlartifacts").as_uri()
 

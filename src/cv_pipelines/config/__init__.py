@@ -30,7 +30,11 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Named(BaseModel):
-    """A section that names a registered function; every other key is one of its options."""
+    """A section that names a registered function; every other key is one of its options.
+
+    Attributes:
+        name: of the function, as the key that holds this section knows it.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 

@@ -94,7 +94,10 @@ class Tracker:
         if known is not None:
             return str(known.experiment_id)
         local = (self.project / "mlartifacts").as_uri() if self.uri.startswith("sqlite") else None
-        return str(self.client.create_experiment(self.config.experiment, artifact_location=local))
+        kind = {
+            "mlflow.experimentKind": "custom_model_development"
+        }  # the UI then opens on runs, not on chats
+        return str(self.client.create_experiment(self.config.experiment, local, kind))
 
     def begin(self, title: str, experiments: list[str], works: dict[str, Path] | None = None) -> None:
         """Send what earlier runs left, close orphans of this machine, open the parent run if it needs one.

@@ -1,10 +1,9 @@
 """Wiring of the compare stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.pipelines.compare.nodes import compare
+from cv_pipelines.pipelines.named import told
 
 
 def create_pipeline(group: str, experiments: list[str]) -> Pipeline:
@@ -14,7 +13,7 @@ def create_pipeline(group: str, experiments: list[str]) -> Pipeline:
         inputs |= {f"{name}__{kind}": f"{name}.{kind}" for kind in ("history", "metrics")}
         inputs[f"{name}__parameters"] = f"params:{name}"
     node = Node(
-        update_wrapper(partial(compare, group, experiments), compare),
+        told(compare, group, experiments),
         inputs=inputs,
         outputs=f"{group}.comparison",
         name="compare",

@@ -1,13 +1,13 @@
 """Wiring of an ensemble."""
 
 from collections.abc import Callable
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.experiments import Ensemble
 from cv_pipelines.pipelines.ensemble.nodes import analyse_errors, coco_files, draw_report, predict, score
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.report.pipeline import ERROR_FIGURES
 from cv_pipelines.pipelines.source_data import source_inputs
 
@@ -32,7 +32,7 @@ def create_pipeline(ensemble: Ensemble) -> Pipeline:
         function: Callable[..., Any], inputs: dict[str, str], outputs: list[str] | str, *tags: str
     ) -> Node:
         """Name a node after its function and the ensemble."""
-        named = update_wrapper(partial(function, name), function)
+        named = told(function, name)
         return Node(named, inputs, outputs, name=function.__name__, namespace=name, tags=list(tags))
 
     nodes = [

@@ -1,10 +1,9 @@
 """Wiring of the evaluate stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.pipelines.evaluate.nodes import coco_files, predict, score
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.source_data import source_inputs
 
 
@@ -19,7 +18,7 @@ def create_pipeline(experiment: str, source: str, task: str, embedder: str | Non
     nodes = [
         Node(predict, inputs=inputs, outputs=predictions, name="predict", namespace=experiment, tags=["gpu"]),
         Node(
-            update_wrapper(partial(score, experiment), score),
+            told(score, experiment),
             inputs=trained | {"facts": f"{source}.data_facts", "predictions": predictions},
             outputs=[f"{experiment}.{name}" for name in ("metrics", "details", "sample_scores")],
             name="score",

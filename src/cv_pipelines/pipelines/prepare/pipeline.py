@@ -1,9 +1,8 @@
 """Wiring of the prepare stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.prepare.nodes import (
     compute_statistics,
     enforce_limits,
@@ -41,14 +40,14 @@ def create_pipeline(source: str) -> Pipeline:
             namespace=source,
         ),
         Node(
-            update_wrapper(partial(report_source, source), report_source),
+            told(report_source, source),
             inputs=report,
             outputs=[f"{source}.{name}" for name in ("page", "summary", "class_counts", "samples_gallery")],
             name="report_source",
             namespace=source,
         ),
         Node(
-            update_wrapper(partial(enforce_limits, source), enforce_limits),
+            told(enforce_limits, source),
             inputs={"source": parameters, "summary": f"{source}.summary"},
             outputs=f"{source}.verdict",
             name="enforce_limits",

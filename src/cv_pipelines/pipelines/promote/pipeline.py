@@ -1,10 +1,9 @@
 """Wiring of the promote stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
 from cv_pipelines.experiments import Experiment
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.promote.nodes import enforce_decision, promote
 from cv_pipelines.pipelines.source_data import source_inputs
 
@@ -24,7 +23,7 @@ def create_pipeline(promotion: str, candidate: Experiment) -> Pipeline:
     }
     nodes = [
         Node(
-            update_wrapper(partial(promote, promotion), promote),
+            told(promote, promotion),
             inputs=inputs,
             outputs=[decision, *(f"{promotion}.{part}" for part in ("decision_page", "card", "card_page"))],
             name="promote",
@@ -32,7 +31,7 @@ def create_pipeline(promotion: str, candidate: Experiment) -> Pipeline:
             tags=["gpu"],
         ),
         Node(
-            update_wrapper(partial(enforce_decision, promotion), enforce_decision),
+            told(enforce_decision, promotion),
             inputs={"decision": decision},
             outputs=None,
             name="enforce_decision",

@@ -1,9 +1,8 @@
 """Wiring of the report stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.report.nodes import analyse_errors, draw_report, explain
 from cv_pipelines.pipelines.source_data import source_inputs
 
@@ -21,7 +20,7 @@ def create_pipeline(experiment: str, source: str, task: str) -> Pipeline:
     results = {name: f"{experiment}.{name}" for name in RESULTS}
     nodes = [
         Node(
-            update_wrapper(partial(analyse_errors, experiment), analyse_errors),
+            told(analyse_errors, experiment),
             inputs=common | predictions | {"measures": f"{source}.measures"},
             outputs=f"{experiment}.errors",
             name="analyse_errors",
@@ -44,7 +43,7 @@ def create_pipeline(experiment: str, source: str, task: str) -> Pipeline:
         )
     nodes.append(
         Node(
-            update_wrapper(partial(draw_report, experiment), draw_report),
+            told(draw_report, experiment),
             inputs=common | results,
             outputs=[f"{experiment}.{name}" for name in (*FIGURES, *ERROR_FIGURES)],
             name="draw_report",

@@ -1,9 +1,8 @@
 """Wiring of the train stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.source_data import source_inputs
 from cv_pipelines.pipelines.train.nodes import train_model
 
@@ -15,7 +14,7 @@ def create_pipeline(experiment: str, source: str, init_from: str | None) -> Pipe
     if init_from:
         inputs["init"] = f"{init_from}.checkpoint"
     node = Node(
-        update_wrapper(partial(train_model, experiment), train_model),
+        told(train_model, experiment),
         inputs=inputs,
         outputs=[f"{experiment}.checkpoint", f"{experiment}.history"],
         name="train_model",

@@ -1,9 +1,8 @@
 """Wiring of the tune stage."""
 
-from functools import partial, update_wrapper
-
 from kedro.pipeline import Node, Pipeline
 
+from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.source_data import source_inputs
 from cv_pipelines.pipelines.tune.nodes import draw_study, search
 
@@ -17,7 +16,7 @@ def create_pipeline(study: str, experiment: str, source: str, init_from: str | N
         inputs["init"] = f"{init_from}.checkpoint"
     nodes = [
         Node(
-            update_wrapper(partial(search, study), search),
+            told(search, study),
             inputs=inputs,
             outputs=[f"{study}.trials", f"{study}.study"],
             name="search",
