@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test lint bench viz mlflow
+.PHONY: setup run test lint bench viz mlflow docs notebooks
 
 setup: .venv/installed
 
@@ -21,8 +21,8 @@ test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu and not network"
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docsite
+	$(BIN)/ruff format --check src tests benchmarks docsite
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -34,3 +34,9 @@ viz: setup
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+docs: setup
+	$(BIN)/python -m docsite --graph
+
+notebooks: setup
+	$(BIN)/python -m pytest tests/test_notebooks.py
