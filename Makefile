@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Kind of DVC's remote storage (s3, gs, azure, ssh), for whose extra packages `make setup` is to see.
 DVC_EXTRA ?=
 
-.PHONY: setup run test lint bench viz mlflow retrain changes comment
+.PHONY: setup run test lint bench viz mlflow docs notebooks retrain changes comment
 
 setup: .venv/installed
 
@@ -25,8 +25,8 @@ test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu and not network"
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docsite
+	$(BIN)/ruff format --check src tests benchmarks docsite
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -38,6 +38,12 @@ viz: setup
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+docs: setup
+	$(BIN)/python -m docsite --graph
+
+notebooks: setup
+	$(BIN)/python -m pytest tests/test_notebooks.py
 
 # All steps but `announce`; what they cover: conf/base/retrain.yml. make itself ends with 2 whatever the command's status.
 retrain: setup

@@ -21,7 +21,6 @@ from docsite.screens import (
     newest_runs,
     node_ids,
     open_comparison,
-    open_curves,
     open_graph,
     show_code,
     viz_server,
@@ -60,16 +59,11 @@ def reports() -> None:
 
 
 def mlflow() -> None:
-    """Take two runs side by side, and their curves over each other."""
+    """Take two runs side by side."""
     experiment, runs = newest_runs(PROJECT, PAIR)
     with mlflow_server(PROJECT) as address, opened(1500, 950) as page:
         open_comparison(page, address, experiment, runs)
-        assistant = page.get_by_label("Close").first
-        if assistant.count():
-            assistant.click()
         take(page, "mlflow")
-        open_curves(page, address, experiment, runs, "val_accuracy")
-        take(page, "mlflow_curves")
 
 
 def graph() -> None:

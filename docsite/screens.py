@@ -61,13 +61,6 @@ def open_comparison(page: Any, address: str, experiment: str, runs: list[str]) -
     page.get_by_text("Show diff only").first.wait_for()
 
 
-def open_curves(page: Any, address: str, experiment: str, runs: list[str], metric: str) -> None:
-    """Draw one curve of several runs over each other in MLflow's UI, and wait for it."""
-    keys = {"runs": runs, "metric": metric, "experiments": [experiment], "plot_metric_keys": [metric]}
-    page.goto(f"{address}/#/metric?{_query(**keys)}")
-    page.locator(".js-plotly-plot .scatterlayer .trace").nth(len(runs) - 1).wait_for()
-
-
 def _query(**values: Any) -> str:
     return "&".join(f"{key}={quote(json.dumps(value))}" for key, value in values.items())
 
