@@ -77,6 +77,7 @@ SHOWN_IN = {
     "packed": "model_input",
     "metrics": "model_output",
     "details": "model_output",
+    "errors": "model_output",
     "trials": "models",
 }
 """What is drawn in another layer than its folder's: layers in a circle, or beside each other, cannot be."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from cv_pipelines import config
 from cv_pipelines.cli import cv
-from cv_pipelines.config import Named, SourceConfig, ensemble, promotion, study, train
+from cv_pipelines.config import Named, SourceConfig, ensemble, promotion, retraining, study, train
 from cv_pipelines.config.sections import Choice, Strict
 from cv_pipelines.data.augment import AUGMENTS
 from cv_pipelines.models import MODELS, builder
@@ -22,6 +22,7 @@ TOP = [
     SourceConfig,
     ensemble.EnsembleConfig,
     promotion.PromotionConfig,
+    retraining.RetrainConfig,
     study.StudyConfig,
 ]
 
