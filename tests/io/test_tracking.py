@@ -68,13 +68,13 @@ def test_a_relative_database_lies_in_the_project(tracker, project):
     _ = tracker.experiment_id
     assert tracker.uri == f"sqlite:///{project}/mlflow.db"
     assert (project / "mlflow.db").is_file()
+    artifacts = tracker.client.get_experiment(tracker.experiment_id).artifact_location
+    assert artifacts == (project / "mlartifacts").as_uri()
 
 
 def test_the_ui_opens_on_training_runs(tracker):
     tags = tracker.client.get_experiment(tracker.experiment_id).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
-    artifacts = tracker.client.get_experiment(tracker.experiment_id).artifact_location
-    assert artifacts == (project / "mlartifacts").as_uri()
 
 
 def test_the_environment_names_another_server(project, tmp_path, monkeypatch):

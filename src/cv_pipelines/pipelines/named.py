@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial, wraps
+from types import CodeType
 from typing import Any
 
 
@@ -22,7 +23,7 @@ def told(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
     # Kedro checks a node's inputs by it.
     bound.__signature__ = inspect.signature(partial(function, *first))  # type: ignore[attr-defined]
     place = inspect.unwrap(function).__code__
-    bound.__code__ = bound.__code__.replace(
-        co_filename=place.co_filename, co_firstlineno=place.co_firstlineno
-    )
+    code: CodeType = bound.__code__  # type: ignore[attr-defined]
+    own = {"co_filename": place.co_filename, "co_firstlineno": place.co_firstlineno}
+    bound.__code__ = code.replace(**own)  # type: ignore[attr-defined]
     return bound
