@@ -191,13 +191,15 @@ def test_a_second_run_loads_what_the_first_has_read(tour):
     before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in store.iterdir()}
     assert before
     # Reading would fail from here on; a digest of paths, sizes and times does not read.
-    reader = tour.project / "src/cv_pipelines/sources/uci_har.py"
-    source = reader.read_text(encoding="utf8")
-    reader.write_text(source + "\n\ndef read(root):\n    raise RuntimeError('read again')\n", encoding="utf8")
+    (raw,) = (tour.project / "data/smoke/01_raw/sample_har").rglob("y_test.txt")
+    text, times = raw.read_bytes(), raw.stat()
+    raw.write_bytes(b"?" * len(text))
+    os.utime(raw, ns=(times.st_atime_ns, times.st_mtime_ns))
     try:
         done = tour.kedro("--pipelines", "data_sample_har")
     finally:
-        reader.write_text(source, encoding="utf8")
+        raw.write_bytes(text)
+        os.utime(raw, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in store.iterdir()} == before
 

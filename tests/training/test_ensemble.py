@@ -11,7 +11,9 @@ import torch
 from cv_pipelines.config.ensemble import EnsembleConfig
 from cv_pipelines.data.datasets import SampleDataset
 from cv_pipelines.data.encoding import decode_png
+from cv_pipelines.data.measures import measure
 from cv_pipelines.data.schema import Categories, categories_of
+from cv_pipelines.error_analysis.analyse import analyse
 from cv_pipelines.errors import ContractError
 from cv_pipelines.plots.ensemble import draw
 from cv_pipelines.training import ensemble
@@ -164,7 +166,8 @@ def test_detectors_that_find_nothing_have_scores_files_and_a_report(make, source
     assert metrics["values"]["map_50"] == 0.0
     part = data.only("test")
     assert coco_form(part, tables[0])[1] == []
-    page, *_ = draw(part, tables[0], metrics, details, samples, "map_50")
+    errors = analyse("both", "detection", tables[0], part, measure(part))
+    page, *_ = draw(part, tables[0], metrics, details, samples, errors, "map_50")
     assert "the same as the mean of its models" in page
 
 

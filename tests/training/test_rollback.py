@@ -8,7 +8,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from cv_pipelines.data.measures import measure
 from cv_pipelines.data.ranks import rank
+from cv_pipelines.error_analysis.analyse import analyse
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.plots.experiment import draw
 from cv_pipelines.tasks import task_class
@@ -264,6 +266,8 @@ def test_the_result_names_the_batches(signal_source, experiment, tmp_path):
     metrics, details, samples = score("toy", config, predictions, data, checkpoints, {})
     (batch,) = metrics["passed_over"]["4"]
     assert (batch["epoch"], len(batch["sample_ids"])) == (0, 8)
-    page, *_ = draw(config, data.only("test"), history, predictions, metrics, details, samples)
+    part = data.only("test")
+    errors = analyse("toy", "activity", predictions, part, measure(part))
+    page, *_ = draw(config, part, history, predictions, metrics, details, samples, errors)
     told = f"seed 4, epoch 0, step {batch['step']}, with the samples {', '.join(batch['sample_ids'])}."
     assert told in page
