@@ -21,11 +21,11 @@ def main() -> int:
     wanted = parser.parse_args()
     configuration = gather(FOLDER, graph=wanted.graph)
     html = FOLDER / "html"
-    if wanted.graph:
-        add_graph(PROJECT, html)
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", str(configuration)]
     if subprocess.run(command, check=False).returncode:
         return 1
+    if wanted.graph:  # the build of the pages has emptied the folder
+        add_graph(PROJECT, html)
     defects = broken_links(html)
     print("\n".join([*defects, f"{len(defects)} broken links"]))
     print(f"{html / 'index.html'}")

@@ -25,10 +25,11 @@ def add_graph(project: Path, html: Path) -> None:
     Raises:
         CalledProcessError: kedro-viz could not build it.
     """
-    build = project / "build"  # kedro-viz always writes there
-    shutil.rmtree(build, ignore_errors=True)
+    build = project / "build"  # kedro-viz always writes there, beside what retraining leaves
+    shutil.rmtree(build / "api", ignore_errors=True)
     command = [sys.executable, "-m", "kedro", "viz", "build", "--include-previews"]
     subprocess.run(command, cwd=project, check=True)
-    shutil.copytree(build, html / FOLDER, dirs_exist_ok=True)
+    others = shutil.ignore_patterns("retrain", "changes.md")
+    shutil.copytree(build, html / FOLDER, dirs_exist_ok=True, ignore=others)
     index = html / FOLDER / "index.html"
     index.write_text(OUTSIDE.sub("", index.read_text(encoding="utf8")), encoding="utf8")
