@@ -256,6 +256,7 @@ def test_the_tour_waits_for_all_its_experiments():
     }
 
 
+@pytest.mark.slow
 def test_the_tour_runs_once_then_nothing_then_what_an_edit_touches(project):
     first = project.dvc("repro", "tour")
     assert set(first) == {"data_digits", "drift_digits", "tour", *EXPERIMENTS} - {"segmentation_camvid"}

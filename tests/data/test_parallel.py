@@ -102,6 +102,7 @@ def job(root, engine, cache):
     return tables.samples, tables.quarantine, measures, summary, pixels
 
 
+@pytest.mark.slow
 def test_a_cluster_whose_worker_is_killed_gives_the_same_tables_report_and_cache(pictures, cluster, tmp_path):
     wanted = job(pictures, Engine(), tmp_path / "here")
     victim = next(iter(cluster.workers.values())).pid

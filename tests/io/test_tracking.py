@@ -221,6 +221,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_run_whose_process_is_stopped_ends_as_killed(tracker, project, request, number):
     name = request.node.name

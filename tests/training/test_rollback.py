@@ -69,8 +69,8 @@ def test_batches_with_a_sample_that_is_no_number_are_passed_over_and_noted(
     ("task", "train"),
     [
         ("classification", {"ema": 0.9}),
-        ("activity", {"accumulate": 2}),
-        ("gan", {}),
+        pytest.param("activity", {"accumulate": 2}, marks=pytest.mark.slow),
+        pytest.param("gan", {}, marks=pytest.mark.slow),
         pytest.param("classification", {"workers": 2, "precision": "bf16-mixed"}, marks=pytest.mark.slow),
         pytest.param("classification", {"head_first": {"epochs": 1}}, marks=pytest.mark.slow),
         pytest.param("segmentation", {"batch_size": 4, "swa": 0.3}, marks=pytest.mark.slow),

@@ -66,6 +66,7 @@ def test_trial_0_is_the_experiment_itself_where_it_lies_in_the_space(plan, searc
     assert searched(plan(trials=1))[LR].tolist() == [0.003]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [0.004, 0.001])
 def test_a_trial_trains_what_its_parameters_say_to_the_last_bit(plan, searched, low, tmp_path):
     """The winner, trained as an experiment of its own, has the figure that the study saw."""
@@ -103,6 +104,7 @@ def test_draws_depend_on_seed_and_number_alone(plan, searched, tmp_path):
     assert other[LR].iloc[1] != one[LR].iloc[1]
 
 
+@pytest.mark.slow
 def test_a_grid_has_every_combination_once(plan, searched, tmp_path):
     grid = {
         "sampler": "grid",
