@@ -216,9 +216,7 @@ class Planner:
         from cv_pipelines.pipelines.source_data import stored_source
 
         try:
-            found = stored_source(self.project, source, self.params[source], self.folder)
-            prepared = self.project / self.folder / "05_model_input" / source / "statistics.json"
-            return replace(found, statistics=json.loads(prepared.read_text(encoding="utf8")))
+            return stored_source(self.project, source, self.params[source], self.folder)
         except (SourceError, OSError, ValueError):
             return None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +36,6 @@ def job_of(metadata: ProjectMetadata, experiment: str) -> Job:
         values = source_parameters(project, experiment)
         config = check_experiment(experiment, values, find_sources(project / "conf"))
         data = stored_source(project, config.source, source_parameters(project, config.source))
-        prepared = project / "data/05_model_input" / config.source / "statistics.json"
-        data = replace(data, statistics=json.loads(prepared.read_text(encoding="utf8")))
         models = project / "data/06_models"
         start = load_checkpoints(models / config.init_from / "checkpoint") if config.init_from else {}
         return Job(experiment, config, data, models / experiment / "work", next(iter(start.values()), None))

@@ -63,6 +63,24 @@ class Effect:
         return self.b - self.a
 
 
+def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Return the percentile interval of resampled values.
+
+    Args:
+        values: (R,) a figure or a difference; NaN where a resample leaves it undefined.
+        confidence: 0 to 1.
+
+    Returns:
+        Lower and upper end; NaN both where most resamples leave the figure undefined.
+    """
+    known = values[np.isfinite(values)]
+    if 2 * len(known) < max(len(values), 1):
+        return np.nan, np.nan
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def effect(
     points: tuple[float, float], differences: np.ndarray, lower: bool, confidence: float, n: int
 ) -> Effect:
@@ -77,14 +95,14 @@ def effect(
         n: samples that the figure is of.
     """
     # What sums in another order leave behind is no difference.
-    known = np.round(differences[np.isfinite(differences)], 12)
-    if 2 * len(known) < max(len(differences), 1):
-        return Effect(*points, np.nan, np.nan, np.nan, n)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
+    rounded = np.round(differences, 12)
+    low, high = interval(rounded, confidence)
+    if np.isnan(low):
+        return Effect(*points, low, high, np.nan, n)
+    known = rounded[np.isfinite(rounded)]
     gains = -known if lower else known
     better = float((gains > 0).mean() + (gains == 0).mean() / 2)
-    return Effect(*points, float(low), float(high), better, n)
+    return Effect(*points, low, high, better, n)
 
 
 def certainty(differences: np.ndarray, lower: bool, minimum: float) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cv_pipelines.comparing.bootstrap import draws
+from cv_pipelines.comparing.bootstrap import draws, interval
 from cv_pipelines.comparing.compare import GROUPS, class_keys, drawn_units, image_sizes
 from cv_pipelines.comparing.figures import Figures, Measured
 from cv_pipelines.comparing.results import Results, figures_of, scored
@@ -86,8 +86,5 @@ def _spread(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _row(kind: str, name: str, value: float, values: np.ndarray, confidence: float, n: int) -> Row:
-    known = values[np.isfinite(values)]
-    tail = (1 - confidence) / 2
-    # where most resamples leave a figure undefined, its interval is
-    ends = np.quantile(known, [tail, 1 - tail]) if 2 * len(known) >= max(len(values), 1) else [np.nan] * 2
-    return {"kind": kind, "name": name, "value": value, "low": float(ends[0]), "high": float(ends[1]), "n": n}
+    low, high = interval(values, confidence)
+    return {"kind": kind, "name": name, "value": value, "low": low, "high": high, "n": n}

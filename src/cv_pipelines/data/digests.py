@@ -32,7 +32,7 @@ def digests_of(data: SourceData, masks: bool) -> dict[str, str]:
 
 def _split(part: SourceData, masks: bool) -> str:
     samples = part.samples
-    text = "".join(samples["sample_id"] + samples["content_hash"])
+    text = samples_digest(samples)
     text += json.dumps([[int(label) for label in labels] for labels in samples["labels"]])
     text += str(pd.util.hash_pandas_object(part.annotations[OBJECT_COLUMNS], index=False).sum())
     return _hex(text + _masks(part)) if masks else _hex(text)
@@ -57,4 +57,4 @@ def samples_digest(samples: pd.DataFrame) -> str:
         samples: rows of a manifest, such as those of one split.
     """
     rows = samples["sample_id"].astype(str) + "\0" + samples["content_hash"].astype(str) + "\n"
-    return hashlib.blake2b("".join(rows).encode(), digest_size=16).hexdigest()
+    return _hex("".join(rows))

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from cv_pipelines.diagnosis.check import Check
-from cv_pipelines.reproduction.record import changes_of, git
+from cv_pipelines.provenance.git import git
+from cv_pipelines.reproduction.record import changes_of
 
 PATIENCE = 5.0
 PORTS = {"http": 80, "https": 443, "ssh": 22, "sftp": 22}

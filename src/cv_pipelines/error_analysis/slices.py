@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from cv_pipelines.comparing.bootstrap import draws
+from cv_pipelines.comparing.bootstrap import draws, interval
 from cv_pipelines.comparing.compare import GROUPS, class_keys, drawn_units, image_sizes
 from cv_pipelines.comparing.figures import Figures
 from cv_pipelines.config.comparison import Bootstrap
@@ -95,12 +95,7 @@ def _alone(figures: Figures, metric: str, own: np.ndarray, count: int, drawn: np
 
 
 def _slice(key: tuple[str, str], n: int, value: float, whole: float, differences: np.ndarray) -> Slice:
-    known = differences[np.isfinite(differences)]
-    low = high = np.nan
-    if 2 * len(known) >= len(differences) and len(known):
-        tail = (1 - SETTINGS.confidence) / 2
-        low, high = (float(end) for end in np.quantile(known, [tail, 1 - tail]))
-    return Slice(*key, n, value, value - whole, low, high)
+    return Slice(*key, n, value, value - whole, *interval(differences, SETTINGS.confidence))
 
 
 def sample_parts(data: SourceData, measures: pd.DataFrame, objects: bool) -> Parts:

@@ -20,6 +20,7 @@ def within(seconds: float, call: Callable[[], ResultT]) -> ResultT:
     errors: list[Exception] = []
 
     def ask() -> None:
+        """Call, and keep the answer or the error for the thread that waits."""
         try:
             answers.append(call())
         except Exception as error:

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from cv_pipelines.config.sections import flat
 from cv_pipelines.files import write_text
 from cv_pipelines.io.data_inputs import data_entries
 from cv_pipelines.io.outbox import BATCH, Journal, Outbox
+from cv_pipelines.provenance.git import git
 from cv_pipelines.tuning.workers import alive
 
 logger = logging.getLogger(__name__)
@@ -133,9 +133,10 @@ class Tracker:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _tags(self, name: str) -> dict[str, str]:
+        commit = git(self.project, "rev-parse", "HEAD")
         return {
             "mlflow.runName": name,
-            "mlflow.source.git.commit": _git_commit(self.project),
+            "mlflow.source.git.commit": commit.decode().strip() if commit else "unknown",
             "cv_pipelines.host": socket.gethostname(),
             "cv_pipelines.pid": str(os.getpid()),
         }
@@ -358,13 +359,3 @@ def _key(name: str) -> str:
     plain = "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
     # Names are paths to MLflow: it refuses those with parts that a path would lose.
     return "/".join(part if part.strip(".") else "_" for part in plain.split("/"))
-
-
-def _git_commit(project: Path) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()

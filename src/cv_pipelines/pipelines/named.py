@@ -18,6 +18,7 @@ def told(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
 
     @wraps(function)
     def bound(*args: Any, **kwargs: Any) -> Any:
+        """Replaced by the docstring of the function given."""
         return function(*first, *args, **kwargs)
 
     # Kedro checks a node's inputs by it.

@@ -76,8 +76,11 @@ def stored_source(project: Path, name: str, source: dict[str, Any], folder: str 
         manifest, annotations = (
             pd.read_parquet(path) for path in (prepared / "manifest.parquet", tables / "annotations.parquet")
         )
-        categories = json.loads((tables / "categories.json").read_text(encoding="utf8"))
+        categories, statistics = (
+            json.loads(path.read_text(encoding="utf8"))
+            for path in (tables / "categories.json", prepared / "statistics.json")
+        )
     except OSError as error:
         raise SourceError(f"not prepared, run `kedro run --pipelines data_{name}` first ({error})") from None
     arrays = ArraysDataset(filepath=str(tables / "arrays")).load()
-    return source_data(source, manifest, annotations, categories, arrays)
+    return source_data(source, manifest, annotations, categories, arrays, statistics)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cv_pipelines.experiments import Experiment
 from cv_pipelines.files import write_text
+from cv_pipelines.provenance.git import git
 
 CODE = ("src", "conf", "pyproject.toml")
 """What of the project a result may depend on; changes elsewhere do not count."""
@@ -145,19 +144,3 @@ def changes_of(project: Path) -> bytes | None:
         if None in made:
             return None
         return git(project, "diff", "--cached", "--binary", "--relative", "HEAD", "--", *there, **own)
-
-
-def git(folder: Path, *arguments: str, **environment: str) -> bytes | None:
-    """Return what a git command prints; None if it fails, or there is no git."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            env=os.environ | environment,
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout

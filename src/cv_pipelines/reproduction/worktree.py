@@ -16,7 +16,8 @@ import yaml
 
 from cv_pipelines.errors import ReproductionError
 from cv_pipelines.files import write_text
-from cv_pipelines.reproduction.record import Record, git
+from cv_pipelines.provenance.git import git
+from cv_pipelines.reproduction.record import Record
 
 QUIET = ("-c", "core.hooksPath=/dev/null")
 """Hooks of the checkout have no business in a folder that is soon removed."""

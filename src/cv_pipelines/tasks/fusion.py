@@ -108,6 +108,7 @@ class _Pool:
 
     @classmethod
     def of(cls, found: Sequence[Detections], weights: Sequence[float]) -> Self:
+        """Pool what several detectors found in an image, best first."""
         shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
         counts = [len(one.scores) for one in found]
         corners = np.concatenate([np.reshape(one.corners, (-1, 4)) for one in found]).astype(np.float64)

@@ -166,6 +166,7 @@ def shard_on_setup(task: Task) -> None:
     """Have a task's model sharded (FSDP2, Zhao et al. 2023) once Lightning knows the devices."""
 
     def configure_model() -> None:
+        """Shard the parts that are worth it, from the innermost out, then the whole."""
         assert task.device_mesh is not None
         mesh = task.device_mesh["data_parallel"]
         for module in reversed(list(task.model.modules())):

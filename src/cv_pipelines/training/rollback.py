@@ -99,6 +99,7 @@ def pass_over(task: Task, batches: list[Batch]) -> None:
     known, step = places(batches), task.training_step
 
     def training_step(self: Task, batch: Any, batch_index: int) -> Any:
+        """Take a step, or none at a batch to pass over."""
         if (self.trainer.current_epoch, batch_index) not in known:
             return step(batch, batch_index)
         # Lightning refuses None from one of several ranks; a loss of no weight has no gradient either.

@@ -187,6 +187,7 @@ def _slices(study: optuna.Study, score: str) -> str:
 
 def _slice(keys: Sequence[str]) -> Callable[[str, optuna.Study, str], go.Figure]:
     def draw(title: str, study: optuna.Study, score: str) -> go.Figure:
+        """Draw each of the parameters against the score."""
         figure = visualization.plot_slice(study, params=list(keys), target_name=score)
         figure.update_traces(marker={"size": 10, "colorscale": _SHADES})
         for axis in figure.select_xaxes(selector={"type": "log"}):

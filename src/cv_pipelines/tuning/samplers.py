@@ -82,6 +82,7 @@ def make_sampler(config: StudyConfig, own: Mapping[str, Any] | None) -> BaseSamp
         return ByNumber(RandomSampler, config.seed, lambda n: points[order[n % len(order)]])
 
     def make(seed: int) -> BaseSampler:
+        """Make the sampler of one trial."""
         if config.sampler.name == "random":
             return RandomSampler(seed)
         return TPESampler(seed=seed, n_startup_trials=config.sampler.startup or 10)

@@ -184,6 +184,7 @@ class Search:
         known = set(frozen.intermediate_values)  # reported before the trial was interrupted
 
         def report(seed: int, epoch: int, value: float) -> None:
+            """Tell the study a figure; end the trial if it is to be pruned."""
             if seed != first:
                 return
             with told_apart(self.url):

@@ -167,6 +167,7 @@ def signs_of_life(storage: RDBStorage, trial: int, lost_after: float) -> Iterato
     stop = threading.Event()
 
     def beat() -> None:
+        """Give signs of life until told to stop."""
         while not stop.wait(lost_after / BEATS):
             try:
                 storage.set_trial_user_attr(trial, "seen", time.time())
