@@ -32,6 +32,7 @@ from cv_pipelines.data.memory import keep_freed_memory
 from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Normalize, Preprocessing
 from cv_pipelines.data.schema import Categories
+from cv_pipelines.data.transport import with_workers
 from cv_pipelines.tasks.base import Task
 
 COUNT, BATCH, SIDE, CACHED_SIDE = 1024, 32, 224, 256
@@ -121,10 +122,9 @@ def our_epoch(data: SourceData, workers: int) -> Callable[[], None]:
         dataset,
         BATCH,
         sampler=sampler,
-        num_workers=workers,
         persistent_workers=True,
         drop_last=True,
-        collate_fn=Task.collate,
+        **with_workers(workers, Task.collate),
     )
     mean, std = ([255 * value for value in values] for values in (MEAN, STD))
     normalize = Normalize(Preprocessing(size=None, mean=mean, std=std))

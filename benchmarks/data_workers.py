@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from _harness import Row, report
 from cv_pipelines.data.datasets import EpochSampler, SampleDataset, SourceData
+from cv_pipelines.data.memory import share_what_is_there
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
 
 SAMPLES, OBJECTS, PEER_IMAGE = 118_287, 860_001, np.zeros((2, 2, 3), np.uint8)
@@ -78,9 +79,9 @@ def collate(items: list[Any]) -> tuple[int, float]:
     return (worker.id if worker else 0), private()
 
 
-def growth(dataset: Dataset[Any], order: Any) -> float:
+def growth(dataset: Dataset[Any], order: Any, begin: Callable[[int], None] | None = None) -> float:
     """Return how much the private memory of a worker grows from its first batch to the end of a pass."""
-    loader = DataLoader(dataset, 512, sampler=order, num_workers=2, collate_fn=collate)
+    loader = DataLoader(dataset, 512, sampler=order, num_workers=2, collate_fn=collate, worker_init_fn=begin)
     seen: dict[int, list[float]] = {}
     for worker, megabytes in loader:
         seen.setdefault(worker, []).append(megabytes)
@@ -90,11 +91,8 @@ def growth(dataset: Dataset[Any], order: Any) -> float:
 def main() -> None:
     """Pass over both and print what each worker has of its own."""
     data = source()
-    makers: list[Callable[[SourceData], Dataset[Any]]] = [lambda d: SampleDataset(d, "boxes"), ListOfDicts]
-    mine, peer = (
-        growth(make(data), EpochSampler(SAMPLES, 0) if k == 0 else range(SAMPLES))
-        for k, make in enumerate(makers)
-    )
+    mine = growth(SampleDataset(data, "boxes"), EpochSampler(SAMPLES, 0), share_what_is_there)
+    peer = growth(ListOfDicts(data), range(SAMPLES))
     what = f"memory private to a loader worker after {OBJECTS:,} boxes"
     rows = [
         Row(what, "MB", mine, peer, "list of dicts"),

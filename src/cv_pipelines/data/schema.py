@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -35,8 +36,10 @@ NESTED = {"labels", "keypoints"}
 def all_different(values: pd.Series) -> bool:
     """Whether no value occurs twice. Ordered ones, as most readers give them, need no hash table."""
     packed = pyarrow.Array.from_pandas(values)
-    packed = packed.combine_chunks() if isinstance(packed, pyarrow.ChunkedArray) else packed
-    rises = pc.all(pc.less(packed.slice(0, max(len(packed) - 1, 0)), packed.slice(1))).as_py()
+    chunks = packed.chunks if isinstance(packed, pyarrow.ChunkedArray) else [packed]
+    chunks = [chunk for chunk in chunks if len(chunk)]
+    within = all(pc.all(pc.less(chunk[:-1], chunk[1:])).as_py() for chunk in chunks)
+    rises = within and all(one[-1].as_py() < other[0].as_py() for one, other in pairwise(chunks))
     return bool(rises or values.is_unique)
 
 
@@ -235,7 +238,7 @@ def frame(schema: pa.DataFrameSchema, columns: Mapping[str, Any]) -> pd.DataFram
     found = pd.DataFrame(whole, copy=False)
     if all(found[name].dtype == column.dtype.type for name, column in schema.columns.items() if column.dtype):
         schema = pa.DataFrameSchema(schema.columns, strict=True, ordered=True)  # coercing would copy it all
-    return schema.validate(found, lazy=True)
+    return schema.validate(found, lazy=True, inplace=True)
 
 
 def samples_frame(columns: Mapping[str, Any]) -> pd.DataFrame:

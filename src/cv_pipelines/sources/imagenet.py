@@ -27,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
@@ -41,12 +42,13 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import BadSampleError, SourceError
 from cv_pipelines.sources.labelled import (
+    TEXT,
     Listing,
     below,
     first_synonyms,
     labelled_samples,
     names_in,
-    packed_names,
+    packed_names_of,
 )
 from cv_pipelines.sources.lists import read_whole
 from cv_pipelines.sources.matlab import read_synsets
@@ -163,12 +165,14 @@ def _read_devkit(files: _Files, quarantine: Quarantine) -> dict[int, tuple[str, 
 def _list_train(files: _Files, index: dict[str, int], listing: Listing, quarantine: Quarantine) -> None:
     """List the training images, synset by synset."""
     media = files.relative(files.images / "train")
-    for wnid in names_in(files.images / "train", ""):
-        names = packed_names(files.images / "train" / wnid, ".JPEG")
+    wnids = names_in(files.images / "train", "")
+    listed = packed_names_of([files.images / "train" / wnid for wnid in wnids], ".JPEG")
+    for wnid, names in zip(wnids, listed, strict=True):
         if wnid in index:
             paths = below(f"{media}/{wnid}", names)
-            ids = pc.utf8_slice_codeunits(paths, len(media) - len("train"), -len(".JPEG"))
-            listing.add(ids, paths, "train", index[wnid])
+            # both ends are ASCII, and bytes are cut in half the time
+            ids = pc.binary_slice(paths.cast(pa.large_binary()), len(media) - len("train"), -len(".JPEG"))
+            listing.add(ids.cast(TEXT), paths, "train", index[wnid])
         elif (files.images / "train" / wnid).is_dir():
             quarantine.drop(f"{media}/{wnid}", "unknown class", f"not among {len(index)} synsets")
 
@@ -241,8 +245,11 @@ def _boxes(
     }
     folder = files.root / files.prefix / "Annotations/CLS-LOC"
     wnids = names_in(folder / "train", "")
+    listed = packed_names_of([folder / "train" / wnid for wnid in wnids], ".xml")
     there = {
-        f"train/{wnid}/{name[:-4]}" for wnid in wnids for name in names_in(folder / "train" / wnid, ".xml")
+        f"train/{wnid}/{name[:-4]}"
+        for wnid, names in zip(wnids, listed, strict=True)
+        for name in names.to_pylist()
     }
     complete = (folder / "val").is_dir()
     wanted = samples["sample_id"].isin(there) | ((samples["split"] == "test") & complete)

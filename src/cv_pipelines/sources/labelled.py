@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +19,9 @@ from cv_pipelines.data.schema import Quarantine, samples_frame
 from cv_pipelines.errors import SourceError
 
 TEXT = pa.large_string()
+LISTERS = 4
+"""Folders that are listed at a time."""
+
 Texts: TypeAlias = list[str] | pa.LargeStringArray
 
 
@@ -89,13 +94,23 @@ def packed_names(folder: Path, suffix: str) -> pa.LargeStringArray:
         SourceError: the folder cannot be read, or a name is not UTF-8.
     """
     try:
-        names = _packed(os.listdir(folder))
+        listed = os.listdir(os.fsencode(folder))  # as bytes: texts take a quarter longer
     except (FileNotFoundError, NotADirectoryError):
-        names = _packed([])
+        listed = []
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}; expected a folder that can be read") from None
+    try:
+        names = pa.array(listed, pa.large_binary()).cast(TEXT)
+    except pa.ArrowInvalid:
+        names = _packed([os.fsdecode(name) for name in listed])  # says which is no UTF-8
     names = names.filter(pc.ends_with(names, suffix))
     return names.take(pc.sort_indices(names))
+
+
+def packed_names_of(folders: Sequence[Path], suffix: str) -> Iterator[pa.LargeStringArray]:
+    """As `packed_names` of each folder, in order; some at a time, for disk or network take most of it."""
+    with ThreadPoolExecutor(LISTERS) as pool:
+        yield from pool.map(lambda folder: packed_names(folder, suffix), folders)
 
 
 def below(folder: str, names: pa.LargeStringArray) -> pa.LargeStringArray:

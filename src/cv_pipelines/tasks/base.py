@@ -87,7 +87,8 @@ class Task(L.LightningModule):
         Images keep the channels of a pixel together, as they are decoded: a plain copy, which is quick; the
         batch is still indexed as (B, C, H, W).
         """
-        batch = default_collate([{k: _to_stack(k, v) for k, v in item.items()} for item in items])
+        items = [{k: _to_stack(k, v) for k, v in item.items()} for item in items]
+        batch = {key: stacked([item[key] for item in items]) for key in items[0]}
         if "image" in batch:
             batch["image"] = batch["image"].permute(0, 3, 1, 2)
         return batch
@@ -201,6 +202,11 @@ class Task(L.LightningModule):
         steps, _ = phase_steps(train, int(self.trainer.estimated_stepping_batches))
         scheduler = make_scheduler(optimizer, train, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def stacked(values: list[Any]) -> Any:
+    """Stack what samples have under one key; tensors in memory of this process, see `data.transport`."""
+    return torch.stack(values) if isinstance(values[0], Tensor) else default_collate(values)
 
 
 def _to_stack(key: str, value: Any) -> Any:

@@ -15,6 +15,7 @@ from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.config.ensemble import EnsembleConfig
 from cv_pipelines.data.datasets import SampleDataset, SourceData
 from cv_pipelines.data.schema import Categories
+from cv_pipelines.data.transport import with_workers
 from cv_pipelines.errors import ContractError
 from cv_pipelines.provenance import digest
 from cv_pipelines.tasks import task_class
@@ -118,8 +119,7 @@ def _outputs(tasks: list[Task], part: SourceData) -> Iterator[tuple[str, Iterato
         size: DataLoader(
             SampleDataset(part, "none", list(size) or None),
             batch_size,
-            collate_fn=tasks[0].collate_inputs,
-            num_workers=workers,
+            **with_workers(workers, tasks[0].collate_inputs),
         )
         for size in dict.fromkeys(sizes)
     }

@@ -23,7 +23,8 @@ WITHOUT_EFFECT = (
 
 NO_RESULT = (
     # What parameters files say is among the parameters, in clear.
-    *("config", "errors", "files", "provenance", "data.memory", "data.parallel", "data.digests"),
+    *("config", "errors", "files", "provenance", "data.digests"),
+    *("data.memory", "data.parallel", "data.transport"),
     # How a training is started, kept and taken up again.
     *("training.checkpoints", "training.fingerprint", "training.job", "training.launch"),
     *("training.placement", "training.resume", "training.retries", "training.state"),

@@ -26,6 +26,7 @@ from cv_pipelines.data.packing import packed
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.ranks import RankBatches, first, rank, validation_batches, wait, world
 from cv_pipelines.data.spare import Spare
+from cv_pipelines.data.transport import with_workers
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.files import write_text
 from cv_pipelines.models import builder
@@ -285,7 +286,7 @@ def loaders(
     target = "masks" if augment is not None and augment.needs_masks else task.target
     spare = Spare(_folder(job, seed) / "unreadable.tsv", config.train.bad_samples)
     dataset = SampleDataset(fitted, target, size, augment, seed, spare)
-    common: dict[str, Any] = {"num_workers": config.train.workers, "collate_fn": task.collate}
+    common = with_workers(config.train.workers, task.collate)
     batch = min(config.train.batch_size, len(dataset))
     sampler = EpochSampler(len(dataset), seed, start.epoch, start.batches * batch)
     drop_last = len(dataset) >= 2 * batch

@@ -14,6 +14,7 @@ from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SampleDataset, SourceData
 from cv_pipelines.data.encoding import encode_png
 from cv_pipelines.data.preprocessing import Normalize
+from cv_pipelines.data.transport import with_workers
 from cv_pipelines.models import builder
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.autoencoder import channels_last
@@ -84,7 +85,7 @@ def predicted_rows(task: Task, part: SourceData) -> list[dict[str, Any]]:
     task.evaluate_on(part)
     dataset = SampleDataset(part, "none", task.context.preprocessing.size)
     size = config.evaluate.batch_size or config.train.batch_size
-    loader = DataLoader(dataset, size, collate_fn=task.collate_inputs, num_workers=config.train.workers)
+    loader = DataLoader(dataset, size, **with_workers(config.train.workers, task.collate_inputs))
     rows: list[dict[str, Any]] = []
     with torch.inference_mode(), autocast(task):
         for batch in loader:
