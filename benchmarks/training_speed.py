@@ -1,6 +1,6 @@
 """What our engine costs beside a bare PyTorch loop, Lightning's Trainer as it comes, torchvision's loop.
 
-    python benchmarks/training_speed.py [--rounds 5]
+    python benchmarks/training_speed.py [--rounds 5] [--only har|resnet18|states]
 
 The same model, data in memory, batches and step rule on each side, no augmentation, float32, on the CPU. An
 epoch is from the last step of one to the last step of the next, so that all between them counts, and building
@@ -110,14 +110,14 @@ def pictures(count: int) -> Case:
     return Case("ResNet-18, 64×64", "classification", {"name": "resnet18"}, source("images", images), 32)
 
 
-def cases() -> list[Case]:
+def cases() -> dict[str, Case]:
     """Draw 384 images and 960 windows of 6×128, as UCI HAR has them."""
     windows = np.random.default_rng(0).standard_normal((960, 6, 128)).astype(np.float32)
     inception = {"name": "inception_1d", "filters": 24, "kernels": [5, 11, 21], "blocks": 5}
-    return [
-        pictures(384),
-        Case("HAR CNN, 6×128", "activity", inception, source("signals", windows), 64),
-    ]
+    return {
+        "resnet18": pictures(384),
+        "har": Case("HAR CNN, 6×128", "activity", inception, source("signals", windows), 64),
+    }
 
 
 def ours(case: Case, epochs: int, folder: Path, **settings: Any) -> None:
@@ -237,24 +237,34 @@ def main() -> None:
     """Run all sides and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", choices=["har", "resnet18", "states"])
+    options = parser.parse_args()
+    rounds, only = options.rounds, options.only
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning").setLevel(logging.ERROR)
     rows = []
-    for case in cases():
+    for name, case in cases().items():
+        if only not in (None, name):
+            continue
         peers: dict[str, Any] = {"a bare loop": (bare, 0.97), "Lightning's Trainer": (lightning, 1.0)}
         peers |= {"torchvision's loop": (torchvision_loop, 1.0)} if case.data.kind == "image" else {}
-        sides = {"ours": ours} | {name: side for name, (side, _) in peers.items()}
-        timed = {name: partial(epochs_of, side, case) for name, side in sides.items()}
+        sides = {"ours": ours} | {peer: side for peer, (side, _) in peers.items()}
+        timed = {side: partial(epochs_of, function, case) for side, function in sides.items()}
         epoch = in_turns(timed, case.name, rounds)
-        for name, (_, must) in peers.items():
-            rows.append(Row(f"epoch of {case.name}", "s", epoch["ours"], epoch[name], name, must))
+        for peer, (_, must) in peers.items():
+            rows.append(Row(f"epoch of {case.name}", "s", epoch["ours"], epoch[peer], peer, must))
+    if only in (None, "states"):
+        rows.append(states(rounds))
+    report("training_speed", rows)
+
+
+def states(rounds: int) -> Row:
+    """Time hundredths of an epoch, the state kept and not."""
     case = pictures(32 * (STATES * HUNDREDTH + 1))
     steps = {"kept": partial(hundredths_of, HUNDREDTH, case), "not kept": partial(hundredths_of, None, case)}
     taken = in_turns(steps, "states", rounds)
     what = f"{HUNDREDTH} steps, the state kept once"
-    rows.append(Row(what, "s", taken["kept"], taken["not kept"], "not kept", 1 / 1.03))
-    report("training_speed", rows)
+    return Row(what, "s", taken["kept"], taken["not kept"], "not kept", 1 / 1.03)
 
 
 if __name__ == "__main__":
