@@ -90,7 +90,7 @@ class SourceData:
         Raises:
             SampleError: its file cannot be read.
         """
-        row = self._cell("row", index)
+        row = self.columns.rows[index]
         if row < 0:
             return channels_first(self._opened("media", index, read_rgb))
         if self.kind == "signal":
@@ -99,8 +99,7 @@ class SourceData:
 
     def labels(self, index: int) -> list[int]:
         """Return the class indices of a sample."""
-        labels: list[int] = self._cell("labels", index)
-        return labels
+        return self.columns.labels_of(index)
 
     def mask(self, index: int) -> np.ndarray:
         """Read a sample's target mask, (H, W) uint8 class indices with 255 for void.
@@ -108,13 +107,13 @@ class SourceData:
         Raises:
             SampleError: its file cannot be read.
         """
-        row = self._cell("row", index)
+        row = self.columns.rows[index]
         if row >= 0 and "masks" in self.arrays:
             return np.array(self.arrays["masks"][row])
         return self._opened("target", index, partial(read_mask, categories=self.categories))
 
     def _opened(self, column: str, index: int, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
-        path = Path(self.root or ".") / self._cell(column, index)
+        path = Path(self.root or ".") / self.columns.files[column][index].as_py()
         try:
             return reader(path)
         except (OSError, ValueError, SyntaxError, BadSampleError) as error:  # what Pillow finds in a file
@@ -126,18 +125,37 @@ class SourceData:
             ) from error
 
     @cached_property
-    def columns(self) -> dict[str, pa.Array]:
-        """What is read sample by sample, packed.
+    def columns(self) -> PackedColumns:
+        """What is read sample by sample."""
+        return PackedColumns(self.samples)
 
-        The cells of a data frame are slow to reach, and as objects they would be copied into every loader
-        worker, for reading one counts its references.
-        """
-        names = ["row", "media", "target", "labels"]
-        table = pa.Table.from_pandas(self.samples[names], preserve_index=False).combine_chunks()
-        return {name: column.chunk(0) for name, column in zip(names, table.columns, strict=True)}
 
-    def _cell(self, name: str, index: int) -> Any:
-        return self.columns[name][index].as_py()
+class PackedColumns:
+    """Columns of samples, packed.
+
+    The cells of a data frame are slow to reach, and as objects they would be copied into every loader worker,
+    for reading one counts its references.
+
+    Args:
+        samples: rows of a manifest.
+
+    Attributes:
+        rows: (N,) int64 into the arrays, -1 for a file.
+        files: `media` and `target`, paths or null.
+    """
+
+    def __init__(self, samples: pd.DataFrame) -> None:
+        self.rows = samples["row"].to_numpy(np.int64)
+        self.files = {name: pa.array(samples[name], pa.large_string()) for name in ("media", "target")}
+        counts = samples["labels"].map(len).to_numpy(np.int64)
+        self._ends = np.cumsum(counts)
+        self._starts = self._ends - counts
+        self._labels = np.array([label for labels in samples["labels"] for label in labels], np.int64)
+
+    def labels_of(self, index: int) -> list[int]:
+        """Return the class indices of a sample."""
+        found: list[int] = self._labels[self._starts[index] : self._ends[index]].tolist()
+        return found
 
 
 def channels_first(image: np.ndarray) -> Tensor:

@@ -211,5 +211,8 @@ def stacked(values: list[Any]) -> Any:
 
 def _to_stack(key: str, value: Any) -> Any:
     """Strip tv_tensor classes, which loaders' collation would carry along; images become (H, W, C)."""
-    plain = value.as_subclass(Tensor) if isinstance(value, Tensor) else value
-    return plain.permute(1, 2, 0) if key == "image" else plain
+    if (
+        isinstance(value, Tensor) and type(value) is not Tensor
+    ):  # the rest is as it should be: a thing a sample
+        value = value.as_subclass(Tensor)
+    return value.permute(1, 2, 0) if key == "image" else value

@@ -62,7 +62,7 @@ def training_part(whole: Provenance, config: ExperimentConfig) -> Provenance:
         whole: of the experiment's results.
         config: the experiment.
     """
-    versions = training_code(config)[1]
+    versions, evaluating = training_code(config)[1], _only_evaluating(config)
     fitted = {"data.train"}
     if chooses(config) or config.train.fit_on == "train_val":
         fitted.add("data.val")
@@ -70,7 +70,7 @@ def training_part(whole: Provenance, config: ExperimentConfig) -> Provenance:
         parameters={k: v for k, v in whole.parameters.items() if _trains(k, config)},
         inputs={k: v for k, v in whole.inputs.items() if not k.startswith("data.") or k in fitted},
         # A file that is gone since then is taken for one that trained.
-        code={k: v for k, v in whole.code.items() if k not in _only_evaluating(config)},
+        code={k: v for k, v in whole.code.items() if k not in evaluating},
         versions={k: v for k, v in whole.versions.items() if k in versions},
     )
 
@@ -78,10 +78,11 @@ def training_part(whole: Provenance, config: ExperimentConfig) -> Provenance:
 def evaluation_part(whole: Provenance, config: ExperimentConfig) -> Provenance:
     """Return the part of a provenance that predicting and scoring add to a training."""
     versions = set(evaluation_code(config)[1]) - set(training_code(config)[1])
+    evaluating = _only_evaluating(config)
     return Provenance(
         parameters={k: v for k, v in whole.parameters.items() if _evaluates(k)},
         inputs={k: v for k, v in whole.inputs.items() if k == f"data.{config.evaluate.split}"},
-        code={k: v for k, v in whole.code.items() if k in _only_evaluating(config)},
+        code={k: v for k, v in whole.code.items() if k in evaluating},
         versions={k: v for k, v in whole.versions.items() if k in versions},
     )
 
@@ -96,7 +97,8 @@ def evaluated(trained: Provenance, config: ExperimentConfig, data: SourceData) -
     """
     now = evaluation_part(provenance_of(config, data), config)
     kept = {k: v for k, v in trained.parameters.items() if not _evaluates(k)}
-    code = {k: v for k, v in trained.code.items() if k not in _only_evaluating(config)}
+    evaluating = _only_evaluating(config)
+    code = {k: v for k, v in trained.code.items() if k not in evaluating}
     return Provenance(
         parameters=kept | now.parameters,
         inputs=trained.inputs | now.inputs,
