@@ -61,6 +61,7 @@ class ExperimentHooks:
         self.promotions: list[str] = []
         self.works: dict[str, Path] = {}
         self.surroundings: Surroundings | None = None
+        self.scored: list[str] = []
 
     @property
     def tracked(self) -> list[str]:
@@ -73,7 +74,8 @@ class ExperimentHooks:
         self.project = Path(context.project_path)
         self.tracking = context.config_loader["mlflow"]
         places = context.config_loader["globals"]
-        self.reporting = self.project / places["data"] / "08_reporting"
+        self.folder: str = places["data"]
+        self.reporting = self.project / self.folder / "08_reporting"
         self.winners = self.project / places["winners"]
 
     @hook_impl
@@ -99,7 +101,7 @@ class ExperimentHooks:
         self.promotions = sorted(namespaces & find_promotions(self.project / "conf", known).keys())
         works = {node.namespace for node in pipeline.nodes if node.tags & {"train", "tune"}}
         self.works = {name: catalog[f"{name}.work"].load() for name in self.tracked if name in works}
-        self.seconds = {}
+        self.seconds, self.scored = {}, []
         self.begun, self.total = 0, len(pipeline.nodes)
         if self.experiments:
             from cv_pipelines.reproduction.record import Surroundings
@@ -173,10 +175,9 @@ class ExperimentHooks:
         if threading.current_thread() is threading.main_thread():  # Python lets no other set a handler
             signal.signal(signal.SIGTERM, _stop)
 
-    def close(self, status: str) -> None:
-        """Close all open runs with a status; harmless if none is open."""
-        if self.tracker:
-            self.tracker.end_all(status)
+    def close(self, status: str) -> bool:
+        """Close all open runs with a status; return whether MLflow has all that is to be told."""
+        return self.tracker.end_all(status) if self.tracker else False
 
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
@@ -226,6 +227,7 @@ class ExperimentHooks:
             source = metrics["contract"]["source"]
             self.tracker.log_data(name, source, self.params[source].get("root"), inputs[f"{source}.manifest"])
             self.keep_record(self.tracker, name)
+            self.scored += [name] if name not in self.ensembles else []
 
     def keep_record(self, tracker: Tracker, name: str) -> None:
         """Keep what `kedro cv reproduce` needs of an experiment's run, with it."""
@@ -257,7 +259,8 @@ class ExperimentHooks:
             folder = self.reporting / name
             if self.tracker and name in self.tracker.open:
                 self.tracker.log_files(name, [folder / file for file in KEPT])
-        self.close("FINISHED")
+        if self.close("FINISHED"):
+            self.log_models()
         if self.experiments:
             from cv_pipelines.summary import conclude
 
@@ -268,6 +271,19 @@ class ExperimentHooks:
             conclude_study(self.reporting / study, self.winners / f"{study}_best.yml")
         for promotion in self.promotions:
             self.conclude_promotion(promotion)
+
+    def log_models(self) -> None:
+        """Log the models that were scored with their runs, if that is configured."""
+        if not (self.tracker and self.tracker.config.log_models and self.scored):
+            return
+        from cv_pipelines.io.logged_models import log_trained
+        from cv_pipelines.pipelines.source_data import stored_source
+
+        for name in self.scored:
+            logger.info("logging the model of %s", name)
+            source = self.params[name]["source"]
+            data = stored_source(self.project, source, self.params[source], self.folder)
+            log_trained(self.tracker, self.project / self.folder, name, data)
 
     def conclude_promotion(self, promotion: str) -> None:
         """Print a decision and attach it to the run of the model that it is about."""

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -259,7 +258,3 @@ def test_only_orphans_of_this_machine_are_closed(tracker, tags, status):
     tracker.client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     tracker.begin("next", ["one"])
     assert runs(tracker)["x"].info.status == status
-
-
-def test_a_project_without_git_has_no_commit(tmp_path):
-    assert module._git_commit(Path(tmp_path)) == "unknown"

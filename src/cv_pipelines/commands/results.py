@@ -161,25 +161,17 @@ def predict(
 @click.pass_obj
 def log_model(metadata: ProjectMetadata, experiment: str, seed: int | None, env: str | None) -> None:
     """Log the model of a trained EXPERIMENT with its run in MLflow, in a form that loads and serves alone."""
-    import tempfile
-
     from cv_pipelines.errors import CvPipelinesError
+    from cv_pipelines.io.logged_models import log_checkpoint
     from cv_pipelines.io.models import find_model
-    from cv_pipelines.io.registry import MlflowRegistry
     from cv_pipelines.pipelines.source_data import stored_source
-    from cv_pipelines.promotion.registry import Nominee
-    from cv_pipelines.training.checkpoints import save_checkpoints
 
     project = Path(metadata.project_path)
     try:
         found = find_model(project / "data", experiment, seed)
         source: str = found.meta.config["source"]
         data = stored_source(project, source, source_parameters(project, source))
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made) / "checkpoint"
-            save_checkpoints(folder, {found.meta.seed: found})
-            nominee = Nominee(experiment, folder, found, data, served=True)
-            logged = MlflowRegistry(tracker_of(project, env)).log(nominee)
+        logged = log_checkpoint(tracker_of(project, env), experiment, found, data)
     except CvPipelinesError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{experiment}: models:/{logged.model_id}, of runs:/{logged.source_run_id}")

@@ -38,6 +38,7 @@ class TrackingConfig(BaseModel):
         tracking_uri: where runs are kept; MLFLOW_TRACKING_URI wins.
         experiment: MLflow's name for the whole project.
         models: put before the names of registered models.
+        log_models: log the model of each run that scored one, as `kedro cv log-model` does.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +46,7 @@ class TrackingConfig(BaseModel):
     tracking_uri: str
     experiment: str
     models: str = ""
+    log_models: bool = False
 
 
 class Tracker:
@@ -306,10 +308,10 @@ class Tracker:
                 journal.add("end", {"status": status, "time": _now()})
         self.outbox.deliver()
 
-    def end_all(self, status: str) -> None:
-        """Close whatever is open, and try once more to send all there is."""
+    def end_all(self, status: str) -> bool:
+        """Close whatever is open, and try once more to send all there is; return whether all was sent."""
         if not self.open and not self.parent:
-            return
+            return False
         self._stop.set()
         # A signal may have broken in where this thread held a lock, that of logging say. Then the thread that
         # sends waits for it for ever, and must not be waited for.
@@ -320,10 +322,12 @@ class Tracker:
         if self.parent:
             self.parent.add("end", closed)
             self.parent = None
-        if not (free and self.outbox.deliver(insist=True)):
+        sent = free and self.outbox.deliver(insist=True)
+        if not sent:
             logger.warning("the next run sends to MLflow what waits in %s", self.outbox.folder)
         if free:
             self.outbox.lock.release()
+        return sent
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, int, str, float]]:
