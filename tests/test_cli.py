@@ -79,6 +79,7 @@ def project(tmp_path_factory):
     project = tmp_path_factory.mktemp("project")
     shutil.copytree(PROJECT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(PROJECT / "conf", project / "conf", ignore=shutil.ignore_patterns("local"))
+    (project / "conf" / "local").mkdir()
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(PROJECT / name, project)
     return project
@@ -94,7 +95,6 @@ def local(project):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf8")
 
-    (project / "conf" / "local").mkdir(exist_ok=True)
     yield write
     shutil.rmtree(folder, ignore_errors=True)
 
