@@ -16,7 +16,7 @@ from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.data.encoding import encode_png
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
-from cv_pipelines.metrics import coco
+from cv_pipelines.metrics import coco, coco_form
 from cv_pipelines.plots.meanings import score_meaning
 from cv_pipelines.tasks import TASKS, task_class
 
@@ -186,8 +186,8 @@ def test_detection_is_what_pycocotools_says_of_repeated_images(weights, seed):
 def test_a_detectors_classes_and_sizes_are_those_of_pycocotools():
     data, found = scenes(5)
     made = figures("detection", found, data)
-    truth = coco.ground_truth(data.samples, data.annotations, data.categories)
-    values, details = coco.coco_scores(truth, coco.results(found, truth))
+    truth = coco_form.ground_truth(data.samples, data.annotations, data.categories)
+    values, details = coco.coco_scores(truth, coco_form.results(found, truth))
     once = np.ones((1, len(data.samples)))
     assert made.measure("map", once)[1][0] == pytest.approx([row["ap"] for row in details["per_class"]])
     assert made.measure("map_50", once)[1][0] == pytest.approx([row["ap_50"] for row in details["per_class"]])

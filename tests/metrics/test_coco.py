@@ -12,7 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
-from cv_pipelines.metrics.coco import BACKEND, coco_scores, ground_truth, results
+from cv_pipelines.metrics.coco import BACKEND, coco_scores
+from cv_pipelines.metrics.coco_form import ground_truth, results
 
 COLUMNS = ["sample_id", "category", "score", "x", "y", "w", "h"]
 TYPES = ["bbox", "segm", "keypoints"]
@@ -143,9 +144,12 @@ def test_hand_worked_precision():
     assert values["map"] == pytest.approx((7 * at_50 + 3 * at_85) / 10)
     assert values["ar_100"] == pytest.approx((7 * 1 + 3 * 0.5) / 10)
     assert np.isnan(values["map_small"])
-    assert details["per_class"] == [
-        {"name": "cat", "ap": pytest.approx(values["map"]), "ap_50": pytest.approx(at_50), "n": 2}
-    ]
+    [cat] = details["per_class"]
+    assert (cat["name"], cat["n"]) == ("cat", 2)
+    assert [cat[key] for key in ("ap", "ap_medium", "ap_50", "ap_75", "ar")] == pytest.approx(
+        [values["map"], values["map"], at_50, at_50, values["ar_100"]]
+    )
+    assert np.isnan([cat["ap_small"], cat["ap_large"]]).all()
     curve = details["pr_curves"]["cat"]
     assert len(curve["recall"]) == len(curve["precision"]) == 101
     assert curve["precision"][50] == pytest.approx(1)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
-from cv_pipelines.metrics import coco
+from cv_pipelines.metrics import coco, coco_form
 from cv_pipelines.metrics.detection_errors import FOUND, KINDS, average_precision, matched_split
 
 COLUMNS = ["sample_id", "category", "score", "x", "y", "w", "h"]
@@ -24,7 +24,7 @@ def truth_of(objects, images=("a",), crowds=()):
         {"sample_id": s, "category": c, "x": x, "y": y, "w": w, "h": h, "area": w * h, "iscrowd": i in crowds}
         for i, (s, c, x, y, w, h) in enumerate(objects)
     ]
-    return coco.ground_truth(samples_table(rows), annotations_table(boxes), CATEGORIES)
+    return coco_form.ground_truth(samples_table(rows), annotations_table(boxes), CATEGORIES)
 
 
 def split_of(objects, detections, **options):
@@ -137,7 +137,7 @@ def test_what_holds_for_any_detections(objects, guesses):
     truth = truth_of(objects, images=("a", "b"))
     predictions = pd.DataFrame(detections, columns=COLUMNS)
     split, _ = matched_split(truth, predictions)
-    scores, _ = coco.coco_scores(truth, coco.results(predictions, truth) if detections else [])
+    scores, _ = coco.coco_scores(truth, coco_form.results(predictions, truth) if detections else [])
     assert split.precision() == pytest.approx(scores["map_50"], abs=1e-9)
     assert split.without(*KINDS) == 1.0
     assert all(-1e-9 <= split.cost(kind) <= 1 - split.precision() + 1e-9 for kind in KINDS)

@@ -13,12 +13,14 @@ from cv_pipelines.data.datasets import SampleDataset
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.schema import annotations_table
 from cv_pipelines.tasks.base import Context
-from cv_pipelines.tasks.detection import COLUMNS, Detection, image_scores
+from cv_pipelines.tasks.detection import COLUMNS, Detection
+from cv_pipelines.tasks.detection_scores import image_scores
 
 NAMES = [
     *("map", "map_50", "map_75", "map_small", "map_medium", "map_large"),
     *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
 ]
+AREAS = ["area_precision", "area_recall", "area_iou"]
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +37,8 @@ def found_as(objects, **changes):
 
 def test_perfect_boxes(part):
     scores = Detection.score(found_as(part.annotations), part, Evaluate(protocol="coco"))
-    assert list(scores.values) == NAMES
-    for name in ("map", "map_50", "map_75", "map_small", "ar_1", "ar_100"):
+    assert list(scores.values) == NAMES + AREAS
+    for name in (*AREAS, "map", "map_50", "map_75", "map_small", "ar_1", "ar_100"):
         assert scores.values[name] == pytest.approx(1.0), name
     assert math.isnan(scores.values["map_large"])  # there is no large object
     assert scores.samples["score"].tolist() == [1.0, 1.0]

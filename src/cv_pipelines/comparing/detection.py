@@ -16,7 +16,7 @@ import pandas as pd
 
 from cv_pipelines.comparing.figures import Figures, Measured, mean_of_known, ratio
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.metrics import coco
+from cv_pipelines.metrics import coco_backends, coco_form
 
 SIZES = {"small, below 32² pixels": 1, "medium": 2, "large, above 96² pixels": 3}
 """COCO's area ranges beside that of all objects."""
@@ -43,9 +43,9 @@ CELLS = 2_000_000
 
 def figures(predictions: pd.DataFrame, data: SourceData) -> Figures:
     """Make the figures of a detector; see `comparing.figures.figures`."""
-    truth = coco.ground_truth(data.samples, data.annotations, data.categories)
-    results = coco.results(predictions, truth) if len(predictions) else []
-    return Detected(coco.matched(truth, results), data)
+    truth = coco_form.ground_truth(data.samples, data.annotations, data.categories)
+    results = coco_form.results(predictions, truth) if len(predictions) else []
+    return Detected(coco_backends.matched(truth, results), data)
 
 
 @dataclass(frozen=True)

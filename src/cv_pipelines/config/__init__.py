@@ -26,6 +26,9 @@ from cv_pipelines.config.sections import AtMost, Positive, Share, Strict
 from cv_pipelines.config.train import Train
 from cv_pipelines.errors import ConfigError
 
+Backend = Literal["pycocotools", "faster-coco-eval", "hotcoco"]
+"""Programs that compute COCO's figures."""
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -235,6 +238,13 @@ class Evaluate(Strict):
         scales: average predictions at these factors of the image size; for classification, segmentation.
         fuse_iou: overlap above which two boxes are one when detections are fused: those of the mirrored
             image, or those of the members of an ensemble (Solovyev et al. 2021).
+        validation_backend: which program scores detections while training; a faster one gives the same
+            figures. Those that are reported are always pycocotools'.
+        score_threshold: detections with a lower score are not counted in the score of an image and in the
+            area figures; no average precision depends on it.
+        keypoint_sigma: how far people's marks of a keypoint differ, as a share of the object's scale; for
+            poses of other than COCO's 17 keypoints, each of which has its own (from 0.025, eyes, to 0.107,
+            hips).
     """
 
     split: Literal["val", "test"] = "test"
@@ -243,6 +253,9 @@ class Evaluate(Strict):
     flip: bool = False
     scales: list[Annotated[float, Field(gt=0, le=4)]] = Field([1.0], min_length=1)
     fuse_iou: Share = 0.55
+    validation_backend: Backend = "pycocotools"
+    score_threshold: Share = 0.3
+    keypoint_sigma: Share = 0.05
 
 
 class Group(Strict):

@@ -12,7 +12,7 @@ from cv_pipelines.comparing.detection import Detected
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.error_analysis.form import RIGHT, WORST, Kind, Report, Worst, of_matrix
 from cv_pipelines.error_analysis.slices import slices
-from cv_pipelines.metrics import coco
+from cv_pipelines.metrics import coco_form
 from cv_pipelines.metrics.classification import calibration_error, reliability
 from cv_pipelines.metrics.detection_errors import FOUND, HIGH, KINDS, LOW, Split, matched_split
 
@@ -34,7 +34,7 @@ MEANINGS = {
 def report(predictions: pd.DataFrame, data: SourceData, measures: pd.DataFrame) -> Report:
     """Report on a detector; see `error_analysis.analyse.analyse`."""
     predictions = predictions.reindex(columns=COLUMNS).astype({"category": int})
-    truth = coco.ground_truth(data.samples, data.annotations, data.categories)
+    truth = coco_form.ground_truth(data.samples, data.annotations, data.categories)
     split, evaluation = matched_split(truth, predictions)
     names = data.categories.names("objects")
     rows = split.detections

@@ -1,136 +1,44 @@
-"""COCO's protocol (Lin et al. 2014) by pycocotools, from our tables or from saved COCO JSON files.
-
-COCO wants integer image ids: image k (1, 2, …) is the k-th row of `samples`, and its `sample_id` stands
-beside the id in the file, so the mapping travels with it. Category ids are the contiguous index + 1,
-annotation ids count from 1 (pycocotools takes a match with id 0 for none). `difficult` objects are ordinary
-objects here, for COCO knows no such mark; crowd regions are neither misses nor make a match a false positive.
-"""
+"""COCO's figures (Lin et al. 2014) of boxes, masks and poses, from lists in COCO's JSON form."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-from collections.abc import Hashable, Mapping, Sequence
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from cv_pipelines.metrics.boxes import check_predictions
+from cv_pipelines.metrics.coco_backends import Accumulated, Backend, IouType, Protocol, accumulated, named
+from cv_pipelines.metrics.coco_form import FIELDS
 
-if TYPE_CHECKING:
-    from cv_pipelines.data.schema import Categories
-
-IouType = Literal["bbox", "segm", "keypoints"]
-BACKEND = f"pycocotools {version('pycocotools')}"
+BACKEND = named("pycocotools")
 
 PREFIXES: dict[IouType, str] = {"bbox": "", "segm": "mask_", "keypoints": "keypoint_"}
-_FIELDS: dict[IouType, str] = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
-_BOX_NAMES = (
-    *("map", "map_50", "map_75", "map_small", "map_medium", "map_large"),
-    *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
-)
-_KEYPOINT_NAMES = (
-    *("map", "map_50", "map_75", "map_medium", "map_large"),
-    *("ar", "ar_50", "ar_75", "ar_medium", "ar_large"),
-)
 
+COCO_KEYPOINTS = 17
+"""Points of a pose for which COCO has published how far people's marks differ."""
 
-def ground_truth(samples: pd.DataFrame, annotations: pd.DataFrame, categories: Categories) -> dict[str, Any]:
-    """Turn tables into COCO's annotation form, ready for `json.dump` (ids: see the module).
+PROPOSALS = (1, 10, 100, 300, 1000)
+"""Numbers of detections an image at which recall is given."""
 
-    Args:
-        samples: the rows of `data.schema.SAMPLES` that are scored, such as one split.
-        annotations: rows of `data.schema.ANNOTATIONS`; those of other samples are left out.
-        categories: whose `objects` are the classes.
-
-    Returns:
-        `images` (id, file_name, width, height, sample_id), `annotations` (id, image_id, category_id, bbox,
-        area, iscrowd, difficult, annotation_id; segmentation where there is one; keypoints and num_keypoints
-        where the classes have keypoints, zeros for objects without) and `categories`.
-
-    Raises:
-        ValueError: two samples have one id, or a category is out of range.
-    """
-    ids = _image_ids(samples["sample_id"])
-    columns = samples[["sample_id", "media", "width", "height"]].itertuples(index=False, name=None)
-    images = [
-        {
-            "id": ids[key],
-            "file_name": media if isinstance(media, str) else key,
-            "width": int(width),
-            "height": int(height),
-            "sample_id": key,
-        }
-        for key, media, width, height in columns
-    ]
-    kept = annotations[annotations["sample_id"].isin(list(ids))]
-    n_classes = len(categories.objects)
-    if len(kept) and kept["category"].max() >= n_classes:
-        raise ValueError(f"annotations have category {kept['category'].max()}; expected 0..{n_classes - 1}")
-    n_keypoints = max((len(c.keypoints) for c in categories.objects), default=0)
-    objects = [
-        _true_object(i, row, ids, n_keypoints) for i, row in enumerate(kept.to_dict("records"), start=1)
-    ]
-    classes = [
-        {
-            "id": c.index + 1,
-            "name": c.name,
-            "keypoints": c.keypoints,
-            "skeleton": [list(s) for s in c.skeleton],
-        }
-        for c in categories.objects
-    ]
-    return {"info": {}, "images": images, "annotations": objects, "categories": classes}
-
-
-def results(
-    predictions: pd.DataFrame, truth: Mapping[str, Any], iou_type: IouType = "bbox"
-) -> list[dict[str, Any]]:
-    """Turn predicted objects into COCO's result form, ready for `json.dump`.
-
-    A result holds the one field that its type is scored by, as COCO's server wants it: pycocotools would
-    otherwise take the size class of a mask or of a pose from its box.
-
-    Args:
-        predictions: columns sample_id (str), category (int, contiguous), score (float), x, y, w, h (float,
-            0-based pixels); for "segm" also `segmentation` (RLE as dict or JSON text), for "keypoints" also
-            `keypoints` (3K floats).
-        truth: what `ground_truth` gave.
-        iou_type: which field is wanted.
-
-    Raises:
-        ValueError: a column is missing, a sample or category is unknown, or a number is not finite.
-    """
-    ids = {image["sample_id"]: image["id"] for image in truth["images"]}
-    check_predictions(predictions, ids.keys(), len(truth["categories"]))
-    field = _FIELDS[iou_type]
-    if iou_type != "bbox" and field not in predictions.columns:
-        raise ValueError(f"predictions lack {field}, which {iou_type} is scored by")
-    return [
-        {
-            "image_id": ids[row["sample_id"]],
-            "category_id": int(row["category"]) + 1,
-            field: _box(row) if iou_type == "bbox" else _plain(row[field]),
-            "score": float(row["score"]),
-        }
-        for row in predictions.to_dict("records")
-    ]
+_AREAS = ("small", "medium", "large")
 
 
 def coco_scores(
-    truth_dict: Mapping[str, Any], results_list: Sequence[Mapping[str, Any]], iou_type: IouType = "bbox"
+    truth_dict: Mapping[str, Any],
+    results_list: Sequence[Mapping[str, Any]],
+    iou_type: IouType = "bbox",
+    backend: Backend = "pycocotools",
+    sigmas: tuple[float, ...] | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Score results by `COCOeval`: the very numbers that pycocotools gives for the two as saved JSON files.
+    """Score results as `COCOeval` does: the numbers that pycocotools gives for the two as saved JSON files.
 
     Args:
-        truth_dict: COCO annotations, from `ground_truth` or from a file.
-        results_list: COCO results, from `results` or from a file; may be empty. Not changed.
-        iou_type: "bbox", "segm" or "keypoints" (17 keypoints, COCO's sigmas).
+        truth_dict: COCO annotations, from `coco_form.ground_truth` or from a file.
+        results_list: COCO results, from `coco_form.results` or from a file; may be empty. Not changed.
+        iou_type: "bbox", "segm" or "keypoints".
+        backend: which program computes; the figures are the same.
+        sigmas: of each keypoint, see `coco_backends.Protocol`; None for COCO's own, of its 17 keypoints.
 
     Returns:
         values: `map, map_50, map_75, map_small, map_medium, map_large, ar_1, ar_10, ar_100, ar_small,
@@ -138,91 +46,122 @@ def coco_scores(
             _map_75, _map_medium, _map_large, _ar, _ar_50, _ar_75, _ar_medium, _ar_large` (20 poses an
             image). All 0..1; NaN (null in JSON) where pycocotools says -1: no true object of that size.
             Without results all are 0 where there are true objects.
-        details: `classes` (names), `per_class` (dicts of name, ap, ap_50 and n, the number of true objects
-            without crowds; NaN without any) and `pr_curves`: name to `recall` (101 points from 0 to 1) and
+        details: `classes` (names), `per_class` (dicts of name, ap, ap_50, ap_75, ap_small, ap_medium,
+            ap_large, ar, and n, the number of true objects without crowds and, of poses, without those that
+            show no point; NaN without any) and `pr_curves`: name to `recall` (101 points from 0 to 1) and
             `precision` at IoU 0.5, for classes with true objects.
 
     Raises:
         ValueError: an unknown `iou_type`, an image that is not in the truth, an object without the field
-            that is scored, or poses of other than 17 keypoints.
+            that is scored, or poses of another number of keypoints.
+        ModuleNotFoundError: the back end's package is not installed.
     """
     if iou_type not in PREFIXES:
         raise ValueError(f"iou_type is {iou_type!r}; expected one of {', '.join(PREFIXES)}")
-    _check_fields(truth_dict, results_list, iou_type)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = _evaluate(truth_dict, results_list, iou_type)
-    names = _KEYPOINT_NAMES if iou_type == "keypoints" else _BOX_NAMES
-    values = {
-        PREFIXES[iou_type] + name: float(value) if value > -1 else np.nan
-        for name, value in zip(names, evaluation.stats, strict=True)
-    }
-    return values, _details(evaluation, truth_dict)
+    _check_fields(truth_dict, results_list, iou_type, len(sigmas) if sigmas else COCO_KEYPOINTS)
+    found = accumulated(truth_dict, results_list, Protocol(iou_type, sigmas=sigmas), backend)
+    figures = _keypoint_figures(found) if iou_type == "keypoints" else _box_figures(found)
+    values = {PREFIXES[iou_type] + name: value for name, value in figures.items()}
+    return values, _details(found, truth_dict, iou_type)
 
 
-def _evaluate(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType) -> COCOeval:
-    evaluation = matched(truth, found, iou_type)
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation
+def proposal_recall(
+    truth_dict: Mapping[str, Any], results_list: Sequence[Mapping[str, Any]], backend: Backend = "pycocotools"
+) -> dict[str, list[float]]:
+    """Return the average recall of boxes by how many an image may have, whatever their class.
 
-
-def matched(
-    truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType = "bbox"
-) -> COCOeval:
-    """Match results with true objects, image by image: the one step that looks at boxes.
+    This is how region proposals are judged (Hosang et al. 2016 §5, "What makes for effective detection
+    proposals?"); of a detector it says what better classes and scores could still gain.
 
     Args:
-        truth: COCO annotations.
-        found: COCO results; may be empty.
-        iou_type: "bbox", "segm" or "keypoints".
+        truth_dict: COCO annotations.
+        results_list: COCO results with `bbox`; may be empty. Not changed.
+        backend: which program computes.
 
     Returns:
-        A `COCOeval` after `evaluate`: its `evalImgs` are independent of each other.
+        `n` (`PROPOSALS`), `all`, `small`, `medium`, `large`: recall 0..1 at each n, mean over IoU 0.50 to
+        0.95; NaN without objects of that size.
+
+    Raises:
+        ValueError: an image that is not in the truth, or a result without a box.
     """
-    # pycocotools writes into every object it is given
-    with contextlib.redirect_stdout(io.StringIO()):
-        reference = _index(truth, [dict(a) for a in truth["annotations"]])
-        detections = reference.loadRes([dict(r) for r in found]) if found else _index(truth, [])
-        evaluation = COCOeval(reference, detections, iou_type)
-        evaluation.evaluate()
-    return evaluation
+    _check_fields(truth_dict, results_list, "bbox", 0)
+    protocol = Protocol(max_detections=PROPOSALS, classes=False)
+    found = accumulated(truth_dict, results_list, protocol, backend)
+    recalls = {
+        area: [_mean(found.recall[:, :, a, m]) for m in range(len(PROPOSALS))]
+        for a, area in enumerate(found.areas)
+    }
+    return {"n": list(map(float, PROPOSALS)), **recalls}
 
 
-def _index(truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:
-    coco = COCO()
-    coco.dataset = {**truth, "annotations": annotations}
-    coco.createIndex()
-    return coco
+def _box_figures(found: Accumulated) -> dict[str, float]:
+    # axes: IoU threshold (0: 0.5, 5: 0.75), recall point, class, area range, detections an image (last: most)
+    precision, recall = found.precision[..., -1], found.recall
+    by_area = {f"map_{area}": _mean(precision[:, :, :, 1 + a]) for a, area in enumerate(_AREAS)}
+    by_number = {f"ar_{n}": _mean(recall[:, :, 0, m]) for m, n in enumerate(found.max_detections)}
+    return {
+        "map": _mean(precision[:, :, :, 0]),
+        "map_50": _mean(precision[0, :, :, 0]),
+        "map_75": _mean(precision[5, :, :, 0]),
+        **by_area,
+        **by_number,
+        **{f"ar_{area}": _mean(recall[:, :, 1 + a, -1]) for a, area in enumerate(_AREAS)},
+    }
 
 
-def _details(evaluation: COCOeval, truth: Mapping[str, Any]) -> dict[str, Any]:
+def _keypoint_figures(found: Accumulated) -> dict[str, float]:
+    precision, recall = found.precision[..., -1], found.recall[..., -1]
+    figures = {}
+    for name, values in (("map", precision), ("ar", recall)):
+        figures[name] = _mean(values[..., 0])
+        figures[f"{name}_50"], figures[f"{name}_75"] = _mean(values[0, ..., 0]), _mean(values[5, ..., 0])
+        figures[f"{name}_medium"], figures[f"{name}_large"] = _mean(values[..., 1]), _mean(values[..., 2])
+    return figures
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[values > -1]
+    return float(np.mean(known)) if known.size else np.nan
+
+
+def _details(found: Accumulated, truth: Mapping[str, Any], iou_type: IouType) -> dict[str, Any]:
     titles = {c["id"]: c["name"] for c in truth["categories"]}
-    names = [titles[key] for key in evaluation.params.catIds]
-    crowdless = [a["category_id"] for a in truth["annotations"] if not a.get("iscrowd", 0)]
-    counts = pd.Series(crowdless, dtype="int64").value_counts()
-    # axes: IoU threshold, recall point, class, area range (first: all), detections an image (last: most)
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    precision = np.where(precision > -1, precision, np.nan)
+    names = [titles[key] for key in found.classes]
+    asked = [a["category_id"] for a in truth["annotations"] if _asked(a, iou_type)]
+    counts = pd.Series(asked, dtype="int64").value_counts()
+    precision, recall = found.precision[..., -1], found.recall[..., -1]
     per_class = [
         {
             "name": name,
-            "ap": float(precision[:, :, k].mean()),
-            "ap_50": float(precision[0, :, k].mean()),
+            "ap": _mean(precision[:, :, k, 0]),
+            "ap_50": _mean(precision[0, :, k, 0]),
+            "ap_75": _mean(precision[5, :, k, 0]),
+            **{f"ap_{area}": _mean(precision[:, :, k, a]) for a, area in enumerate(found.areas) if a},
+            "ar": _mean(recall[:, k, 0]),
             "n": int(counts.get(key, 0)),
         }
-        for k, (key, name) in enumerate(zip(evaluation.params.catIds, names, strict=True))
+        for k, (key, name) in enumerate(zip(found.classes, names, strict=True))
     ]
-    recall = evaluation.params.recThrs.tolist()
+    points = np.linspace(0.0, 1.0, precision.shape[1]).tolist()
     curves = {
-        name: {"recall": recall, "precision": precision[0, :, k].tolist()}
+        name: {"recall": points, "precision": precision[0, :, k, 0].tolist()}
         for k, name in enumerate(names)
-        if not np.isnan(precision[0, :, k]).any()
+        if (precision[0, :, k, 0] > -1).all()
     }
     return {"classes": names, "per_class": per_class, "pr_curves": curves}
 
 
-def _check_fields(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType) -> None:
-    field = _FIELDS[iou_type]
+def _asked(annotation: Mapping[str, Any], iou_type: IouType) -> bool:
+    """Whether an object that is not found is a miss."""
+    shown = iou_type != "keypoints" or annotation["num_keypoints"] > 0
+    return shown and not annotation.get("iscrowd", 0)
+
+
+def _check_fields(
+    truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType, n_keypoints: int
+) -> None:
+    field = FIELDS[iou_type]
     strangers = {r["image_id"] for r in found} - {image["id"] for image in truth["images"]}
     if strangers:
         raise ValueError(f"results for {len(strangers)} unknown images, such as {sorted(strangers)[:3]}")
@@ -230,48 +169,6 @@ def _check_fields(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], 
         without = sum(field not in row for row in rows)
         if without:
             raise ValueError(f"{without} of {len(rows)} {what} lack {field}, which {iou_type} is scored by")
-        if iou_type == "keypoints" and any(len(row["keypoints"]) != 17 * 3 for row in rows):
-            raise ValueError(f"{what} have poses of other than COCO's 17 keypoints")
-
-
-def _image_ids(sample_ids: pd.Series) -> dict[str, int]:
-    if not sample_ids.is_unique:
-        raise ValueError(f"sample_id {sample_ids[sample_ids.duplicated()].iloc[0]!r} occurs twice")
-    return {key: i for i, key in enumerate(sample_ids, start=1)}
-
-
-def _true_object(
-    number: int, row: Mapping[Hashable, Any], ids: Mapping[str, int], n_keypoints: int
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "id": number,
-        "image_id": ids[row["sample_id"]],
-        "category_id": int(row["category"]) + 1,
-        "bbox": _box(row),
-        "area": float(row["area"]),
-        "iscrowd": int(row["iscrowd"]),
-        "difficult": int(row["difficult"]),
-        "annotation_id": int(row["annotation_id"]),
-    }
-    if isinstance(row["segmentation"], str):
-        entry["segmentation"] = json.loads(row["segmentation"])
-    if n_keypoints:
-        given = isinstance(row["keypoints"], Sequence | np.ndarray)
-        entry["keypoints"] = _plain(row["keypoints"]) if given else [0.0] * (3 * n_keypoints)
-        entry["num_keypoints"] = sum(v > 0 for v in entry["keypoints"][2::3])
-    return entry
-
-
-def _box(row: Mapping[Hashable, Any]) -> list[float]:
-    return [float(row[key]) for key in ("x", "y", "w", "h")]
-
-
-def _plain(value: Any) -> Any:
-    """Make a mask or a pose JSON-able: JSON text, RLE with bytes and arrays are what tables hold."""
-    if isinstance(value, str):
-        return json.loads(value)
-    if isinstance(value, Mapping):
-        counts = value["counts"]
-        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        return {"size": [int(n) for n in value["size"]], "counts": text}
-    return [float(v) for v in value]
+        if iou_type == "keypoints" and any(len(row["keypoints"]) != n_keypoints * 3 for row in rows):
+            whose = "COCO's 17" if n_keypoints == COCO_KEYPOINTS else f"{n_keypoints}"
+            raise ValueError(f"{what} have poses of other than {whose} keypoints")

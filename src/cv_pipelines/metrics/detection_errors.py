@@ -1,6 +1,6 @@
 """Why a detector's average precision is not 1: six kinds of error and what each costs (Bolya et al. 2020).
 
-Matching is that of `coco.matched` at IoU 0.5, so what is explained is the `map_50` of the scores.
+Matching is that of `coco_backends.matched` at IoU 0.5, so what is explained is the `map_50` of the scores.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cv_pipelines.metrics import coco
+from cv_pipelines.metrics import coco_backends, coco_form
 from cv_pipelines.metrics.boxes import iou
 
 FOUND = "found"
@@ -91,8 +91,8 @@ def split(truth: dict[str, Any], evaluation: Any, predictions: pd.DataFrame) -> 
     none by more than `LOW`; else "both". Those that lie on crowd regions count as nothing.
 
     Args:
-        truth: what `coco.ground_truth` gave.
-        evaluation: what `coco.matched` gave for it and the predictions.
+        truth: what `coco_form.ground_truth` gave.
+        evaluation: what `coco_backends.matched` gave for it and the predictions.
         predictions: the detections that were matched, in that order.
     """
     objects, place_of = _objects(truth)
@@ -199,12 +199,12 @@ def matched_split(truth: dict[str, Any], predictions: pd.DataFrame) -> tuple[Spl
     """Match detections and split them; see `split`.
 
     Args:
-        truth: what `coco.ground_truth` gave.
+        truth: what `coco_form.ground_truth` gave.
         predictions: columns sample_id, category, score, x, y, w, h; may be empty.
 
     Returns:
         The split, and the `COCOeval` that it is of.
     """
-    results = coco.results(predictions, truth) if len(predictions) else []
-    evaluation = coco.matched(truth, results)
+    results = coco_form.results(predictions, truth) if len(predictions) else []
+    evaluation = coco_backends.matched(truth, results)
     return split(truth, evaluation, predictions), evaluation

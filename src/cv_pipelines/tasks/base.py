@@ -142,6 +142,13 @@ class Task(L.LightningModule):
         """
         raise NotImplementedError
 
+    @classmethod
+    def validation_figures(
+        cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate
+    ) -> dict[str, float]:
+        """Score the validation split while training: what the curves show and the epoch is chosen by."""
+        return cls.score(predictions, data, evaluate).values
+
     def sample_ids(self, batch: dict[str, Tensor], data: SourceData) -> list[str]:
         """Return the ids of a batch's samples."""
         ids = data.samples["sample_id"]
@@ -180,9 +187,8 @@ class Task(L.LightningModule):
         One rank scores what all have predicted, so that all go by the same figures.
         """
         rows, self.rows = list(chain.from_iterable(brought(self.rows))), []
-        values = first(
-            lambda: self.score(pd.DataFrame(rows), self.eval_data(), self.context.config.evaluate).values
-        )
+        evaluate = self.context.config.evaluate
+        values = first(lambda: self.validation_figures(pd.DataFrame(rows), self.eval_data(), evaluate))
         for name, value in values.items():
             if "/" not in name:
                 self.log(f"val_{name}", float(value))

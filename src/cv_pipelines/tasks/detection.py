@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SourceData, Target
-from cv_pipelines.metrics import coco
-from cv_pipelines.metrics.boxes import iou
-from cv_pipelines.metrics.voc import voc_scores
 from cv_pipelines.tasks.base import Context, Scores, Task
+from cv_pipelines.tasks.detection_scores import full_scores, protocol_scores, table_of
 from cv_pipelines.tasks.fusion import Detections, weighted_boxes
 
 COLUMNS = ["sample_id", "category", "score", "x", "y", "w", "h"]
@@ -108,61 +105,13 @@ class Detection(Task):
 
     @classmethod
     def score(cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
-        """Score boxes with pycocotools' twelve figures; protocol `voc` adds the two VOC figures."""
-        predictions = predictions.reindex(columns=COLUMNS).astype({"category": int})
-        truth = coco.ground_truth(data.samples, data.annotations, data.categories)
-        values, details = coco.coco_scores(truth, coco.results(predictions, truth))
-        contract: dict[str, Any] = {
-            "protocol": "voc" if evaluate.protocol == "voc" else "coco",
-            "classes": data.categories.names("objects"),
-            "backend": coco.BACKEND,
-            "iou": "0.50:0.95",
-            "max_detections": 100,
-            "difficult": "ordinary objects",
-        }
-        if evaluate.flip:
-            contract["fuse_iou"] = evaluate.fuse_iou
-        if evaluate.protocol == "voc":
-            names = data.categories.names("objects")
-            voc, _ = voc_scores(data.samples, data.annotations, predictions, names)
-            values |= voc
-            contract["difficult"] = "ordinary objects in COCO figures; neither hit nor miss in VOC figures"
-            contract["voc"] = "voc07_map 11-point, voc_map area; IoU 0.5"
-        return Scores(values, contract, details, image_scores(predictions, data))
+        """Score boxes, and masks and poses where there are any; see `tasks.detection_scores`."""
+        return full_scores(predictions, data, evaluate)
 
-
-def image_scores(predictions: pd.DataFrame, data: SourceData, threshold: float = 0.3) -> pd.DataFrame:
-    """Score each image by the F1 of its detections above a threshold, at IoU 0.5: what galleries sort by.
-
-    Args:
-        predictions: `COLUMNS`.
-        data: the scored split.
-        threshold: detections below are not shown nor counted, 0 to 1.
-    """
-    strong = dict(list(predictions[predictions["score"] >= threshold].groupby("sample_id")))
-    objects = dict(list(data.annotations[~data.annotations["iscrowd"]].groupby("sample_id")))
-    rows = []
-    for sample_id in data.samples["sample_id"]:
-        truth, found = objects.get(sample_id), strong.get(sample_id)
-        n_truth = 0 if truth is None else len(truth)
-        n_found = 0 if found is None else len(found)
-        hits = 0 if truth is None or found is None else _hits(found, truth)
-        f1 = 1.0 if n_truth + n_found == 0 else 2 * hits / (n_truth + n_found)
-        note = f"{hits} of {n_truth} found, {n_found - hits} false"
-        rows.append({"sample_id": sample_id, "score": f1, "note": note})
-    return pd.DataFrame(rows, columns=["sample_id", "score", "note"])
-
-
-def _hits(found: pd.DataFrame, truth: pd.DataFrame) -> int:
-    """Match detections to objects of their class, strongest first, each object once."""
-    found = found.sort_values("score", ascending=False)
-    overlap = iou(found[["x", "y", "w", "h"]].to_numpy(float), truth[["x", "y", "w", "h"]].to_numpy(float))
-    same = found["category"].to_numpy()[:, None] == truth["category"].to_numpy()[None]
-    overlap = np.where(same, overlap, 0.0)
-    hits = 0
-    for row in overlap:
-        best = int(row.argmax())
-        if row[best] >= 0.5:
-            hits += 1
-            overlap[:, best] = 0.0
-    return hits
+    @classmethod
+    def validation_figures(
+        cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate
+    ) -> dict[str, float]:
+        """Score by the protocol alone, with the back end that is asked for while training."""
+        backend = evaluate.validation_backend
+        return protocol_scores(table_of(predictions), data, evaluate, backend).values

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.metrics import coco
+from cv_pipelines.metrics.coco_form import ground_truth, results
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores
 from cv_pipelines.training.checkpoints import Checkpoint
@@ -127,6 +127,6 @@ def coco_form(data: SourceData, predictions: pd.DataFrame) -> tuple[dict[str, An
         data: the scored split.
         predictions: detections of one seed.
     """
-    truth = coco.ground_truth(data.samples, data.annotations, data.categories)
+    truth = ground_truth(data.samples, data.annotations, data.categories)
     # a table without rows, of detectors that found nothing, has no columns either
-    return clean(truth), clean(coco.results(predictions, truth)) if len(predictions) else []
+    return clean(truth), clean(results(predictions, truth)) if len(predictions) else []

@@ -9,6 +9,7 @@ from cv_pipelines.config import Evaluate, ExperimentConfig, SourceConfig, check_
 from cv_pipelines.config.ensemble import EnsembleConfig
 from cv_pipelines.data.augment import AUGMENTS, PICTURES
 from cv_pipelines.errors import ConfigError
+from cv_pipelines.metrics.coco_backends import BACKENDS, installed
 from cv_pipelines.models import MODELS, builder
 from cv_pipelines.models.initialisation import INITIALISERS
 from cv_pipelines.sources import READERS, reader
@@ -89,11 +90,20 @@ def check_evaluate(where: str, task: str, evaluate: Evaluate) -> None:
         "flip": ("classification", "detection", "segmentation"),
         "scales": ("classification", "segmentation"),
         "fuse_iou": ("detection",),
+        "validation_backend": ("detection",),
+        "score_threshold": ("detection",),
+        "keypoint_sigma": ("detection",),
     }
     for key, tasks in fitting.items():
         value = getattr(evaluate, key)
         if value != type(evaluate).model_fields[key].default and task not in tasks:
             raise ConfigError(f"{where}: evaluate.{key}: {value!r} is for {' and '.join(tasks)} only")
+    there = [backend for backend in BACKENDS if installed(backend)]
+    if evaluate.validation_backend not in there:
+        raise ConfigError(
+            f"{where}: evaluate.validation_backend: {evaluate.validation_backend!r} is not installed (it "
+            f"comes with the extra `eval`: pip install 'cv_pipelines[eval]'); there are {', '.join(there)}"
+        )
 
 
 def check_ensemble(
