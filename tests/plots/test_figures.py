@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cv_pipelines.plots.bars import LIMIT, ranked_bars
 from cv_pipelines.plots.classification import calibration, confusion, group_bars, per_class
 from cv_pipelines.plots.curves import curves
-from cv_pipelines.plots.detection import ap_bars, pr_curves
+from cv_pipelines.plots.detection import ap_bars, figures, pr_curves, proposal_curve
 from cv_pipelines.plots.segmentation import iou_bars
 from cv_pipelines.plots.source import box_sizes, class_bars, image_sizes, pixel_bars, split_bars
 from cv_pipelines.plots.theme import WRONG
@@ -179,6 +179,27 @@ class TestDetection:
         figure = ap_bars(DETAILS)
         assert figure.layout.yaxis.ticktext == ("dog (9)", "cat (3)", "cow (0)")
         assert figure.layout.shapes[0].x0 == pytest.approx(0.6)
+
+    def test_masks_poses_and_proposals_are_drawn_where_there_are_any(self):
+        proposals = {"n": [1, 10, 100], "all": [0.2, 0.5, 0.9], "small": [None] * 3}
+        proposals |= {"medium": [0.1, 0.4, 0.8], "large": [0.3, 0.6, 1.0]}
+        assert [heading for heading, _, _ in figures(DETAILS)] == [
+            "Precision and recall",
+            "Average precision",
+        ]
+        drawn = figures(DETAILS | {"masks": DETAILS, "keypoints": DETAILS, "proposals": proposals})
+        headings = [heading for heading, _, _ in drawn]
+        assert headings[2:] == [
+            *("Masks", "Masks: average precision", "Poses", "Poses: average precision"),
+            "Recall by number of boxes",
+        ]
+        assert "true masks" in drawn[3][2].layout.title.subtitle.text
+        assert [line.name.split(",")[0] for line in drawn[-1][2].data] == ["all objects", "medium", "large"]
+        assert drawn[-1][2].data[0].y == (0.2, 0.5, 0.9)
+
+    def test_no_recall_without_objects(self):
+        nothing = {key: [None] for key in ("all", "small", "medium", "large")} | {"n": [1]}
+        assert message(proposal_curve(nothing)) == "no data: there is no true box"
 
     @pytest.mark.parametrize("details", [{}, {"per_class": [], "pr_curves": {}}, {"pr_curves": None}])
     def test_without_objects(self, details):

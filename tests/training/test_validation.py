@@ -1,12 +1,14 @@
 """Wrong parameters: the message names the file, the key, the value and what is allowed."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cv_pipelines.config import Evaluate
 from cv_pipelines.errors import ConfigError
-from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
+from cv_pipelines.training.validation import check_ensemble, check_evaluate, check_experiment, check_source
 
 WHERE = "conf/base/parameters/experiments/x.yml: x"
 SOURCES = ["digits", "sample_voc"]
@@ -147,6 +149,18 @@ def test_a_right_one_passes():
         ),
         ({"evaluate": {"fuse_iou": 0.6}}, ["evaluate.fuse_iou: 0.6 is for detection only"]),
         ({"evaluate": {"fuse_iou": 1.5}}, ["evaluate.fuse_iou", "less than 1", "1.5"]),
+        (
+            {"evaluate": {"validation_backend": "hotcoco"}},
+            ["evaluate.validation_backend: 'hotcoco' is for detection only"],
+        ),
+        (
+            {"evaluate": {"validation_backend": "cocoapi"}},
+            ["evaluate.validation_backend", "'pycocotools', 'faster-coco-eval' or 'hotcoco'", "'cocoapi'"],
+        ),
+        (
+            {"evaluate": {"score_threshold": 0.5}},
+            ["evaluate.score_threshold: 0.5 is for detection only"],
+        ),
         ({"evaluate": {"protocol": "voc"}}, ["evaluate.protocol: 'voc' is for detection only"]),
         ({"evaluate": {"scales": []}}, ["evaluate.scales", "at least 1 item"]),
         ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
@@ -159,6 +173,15 @@ def test_a_wrong_one_is_explained(changes, parts):
     assert message.startswith(WHERE)
     for part in parts:
         assert part in message
+
+
+def test_a_back_end_that_is_not_installed_is_explained(monkeypatch):
+    # None in sys.modules is how Python marks a module that cannot be imported
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    with pytest.raises(
+        ConfigError, match=r"validation_backend: 'hotcoco' is not installed .*\[eval\].*there are"
+    ):
+        check_evaluate(WHERE, "detection", Evaluate(validation_backend="hotcoco"))
 
 
 def test_every_defect_has_its_line():
@@ -273,6 +296,22 @@ class TestEnsembles:
             ({"members": ["two", "one"]}, ["members", "an environment may not change ['one', 'two']"]),
             ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
             ({"evaluate": {"mirror": True}}, ["evaluate.mirror: unknown key"]),
+            (
+                {"evaluate": {"validation_backend": "hotcoco"}},
+                ["evaluate.validation_backend: 'hotcoco' is for detection only"],
+            ),
+            (
+                {"evaluate": {"validation_backend": "cocoapi"}},
+                [
+                    "evaluate.validation_backend",
+                    "'pycocotools', 'faster-coco-eval' or 'hotcoco'",
+                    "'cocoapi'",
+                ],
+            ),
+            (
+                {"evaluate": {"score_threshold": 0.5}},
+                ["evaluate.score_threshold: 0.5 is for detection only"],
+            ),
             ({"evaluate": {"protocol": "voc"}}, ["evaluate.protocol: 'voc' is for detection only"]),
             ({"evaluate": {"fuse_iou": 0.6}}, ["evaluate.fuse_iou: 0.6 is for detection only"]),
         ],

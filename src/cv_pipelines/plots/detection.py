@@ -1,4 +1,4 @@
-"""Figures of detectors: precision against recall, average precision a class."""
+"""Figures of detectors: precision against recall, average precision a class, recall by number of boxes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,72 @@ from cv_pipelines.plots.theme import COLORS, INK, MUTED, finite, no_data, number
 
 NAMED_CURVES = 8
 """Classes that have a colour and a legend entry of their own; the others are drawn thin and grey."""
+
+
+Figure = tuple[str, str, go.Figure]
+
+AREA_LINES = {
+    "all": ("all objects", INK, 4),
+    "small": ("small, below 32² pixels", COLORS[0], 2),
+    "medium": ("medium", COLORS[1], 2),
+    "large": ("large, above 96² pixels", COLORS[2], 2),
+}
+"""Name, colour and width of the lines that are of an area range."""
+
+
+def figures(details: Mapping[str, Any]) -> list[Figure]:
+    """Return (heading, text, figure) of all that a detector was scored for, the main one first.
+
+    Args:
+        details: of `metrics.coco.coco_scores` for boxes, with those for `masks` and `keypoints` and the
+            `proposals` of `metrics.coco.proposal_recall`, where there are any.
+    """
+    drawn: list[Figure] = [
+        ("Precision and recall", "At IoU 0.5, a line a class.", pr_curves(details)),
+        ("Average precision", "Mean over IoU 0.50 to 0.95.", ap_bars(details)),
+    ]
+    for kind, what, overlap in (("masks", "Masks", "IoU"), ("keypoints", "Poses", "similarity (OKS)")):
+        if kind in details:
+            title = f"{what}: precision and recall at {overlap} 0.5"
+            unit = "true " + what.lower()
+            drawn += [
+                (
+                    what,
+                    f"At {overlap} 0.5, a line a class.",
+                    pr_curves(details[kind], title=title, unit=unit),
+                ),
+                (f"{what}: average precision", "", ap_bars(details[kind], unit=unit)),
+            ]
+    if "proposals" in details:
+        text = (
+            "How many objects have a box in place, whatever its class, by how many boxes an image may have."
+        )
+        drawn.append(("Recall by number of boxes", text, proposal_curve(details["proposals"])))
+    return drawn
+
+
+def proposal_curve(proposals: Mapping[str, Sequence[float | None]]) -> go.Figure:
+    """Draw average recall against the number of boxes an image may have.
+
+    Args:
+        proposals: what `metrics.coco.proposal_recall` gives, also when read back from JSON.
+    """
+    title, numbers = "Recall by number of boxes", proposals["n"]
+    if not finite(proposals["all"]):
+        return no_data(title, "there is no true box")
+    figure = go.Figure()
+    for area, (name, color, width) in AREA_LINES.items():
+        if finite(proposals[area]):
+            line = {"color": color, "width": width}
+            hover = f"%{{y:.3f}} with %{{x:d}} boxes<extra>{name}</extra>"
+            figure.add_trace(
+                go.Scatter(
+                    x=list(numbers), y=list(proposals[area]), name=name, line=line, hovertemplate=hover
+                )
+            )
+    figure.update_xaxes(title_text="boxes an image, surest first", type="log", tickvals=list(numbers))
+    figure.update_yaxes(title_text="average recall", range=[0, 1.03])
+    return styled(figure, title, 400, "mean over IoU 0.50 to 0.95, classes left out of account")
 
 
 def pr_curves(
@@ -82,12 +148,13 @@ def _mean_curve(curves: Sequence[Mapping[str, Sequence[float]]]) -> go.Scatter:
     )
 
 
-def ap_bars(details: Mapping[str, Any], score: str = "ap") -> go.Figure:
+def ap_bars(details: Mapping[str, Any], score: str = "ap", unit: str = "true boxes") -> go.Figure:
     """Draw average precision a class, best on top, and the mean over classes with true boxes.
 
     Args:
         details: what `metrics.coco` and `metrics.voc` give: `per_class` with `name`, `n` true boxes, scores.
         score: "ap" or "ap_50".
+        unit: what there is to be found.
     """
     rows = details.get("per_class") or []
     label = {"ap": "AP", "ap_50": "AP at IoU 0.5"}.get(score, score)
@@ -95,4 +162,4 @@ def ap_bars(details: Mapping[str, Any], score: str = "ap") -> go.Figure:
     values = [row.get(score) if row["n"] else None for row in rows]
     known = finite(values)
     mean = sum(known) / len(known) if known else None
-    return ranked_bars(names, values, f"{label} per class", label, "in brackets: true boxes", mean)
+    return ranked_bars(names, values, f"{label} per class", label, f"in brackets: {unit}", mean)

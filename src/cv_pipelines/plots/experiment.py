@@ -107,10 +107,7 @@ def score_figures(task: str, details: dict[str, Any], data: SourceData) -> list[
     if task in {"classification", "activity"} and "confusion" in details:
         return _class_figures(details)
     if task == "detection":
-        return [
-            ("Precision and recall", "At IoU 0.5, a line a class.", detection.pr_curves(details)),
-            ("Average precision", "Mean over IoU 0.50 to 0.95.", detection.ap_bars(details)),
-        ]
+        return detection.figures(details)
     if task == "segmentation":
         colors = [c.color for c in data.categories.mask]
         bars = segmentation.iou_bars(details["classes"], details["iou"], colors)

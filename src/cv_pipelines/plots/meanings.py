@@ -42,6 +42,9 @@ _SCORES = {
     "ar_large": Meaning("average recall on objects above 96² pixels"),
     "ar_50": Meaning("recall where an overlap of 0.5 counts as found"),
     "ar_75": Meaning("recall where an overlap of 0.75 counts as found"),
+    "area_precision": Meaning("share of the area of predicted boxes that lies in true boxes of the class"),
+    "area_recall": Meaning("share of the area of true boxes that predicted boxes of the class cover"),
+    "area_iou": Meaning("area shared by predicted and true boxes of a class, by the area of either"),
     "voc07_map": Meaning("PASCAL VOC 2007 average precision (11 recall points), mean over the classes"),
     "voc_map": Meaning(
         "PASCAL VOC average precision since 2010 (area under the curve), mean over the classes"
@@ -76,6 +79,9 @@ _CONTRACT = {
     "backend": "the code that computed the score",
     "image_size": "the size in pixels that the model saw",
     "difficult": "what happened to objects marked as difficult",
+    "masks": "the images on which masks were scored: those whose objects all have masks",
+    "score_threshold": "the score from which a box counts in the area figures",
+    "keypoint_sigma": "how far people's marks of a keypoint differ, as a share of the object's scale",
     "embedder": "the network in whose features images are compared",
 }
 
