@@ -30,7 +30,7 @@ Lists = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def drawn(images: int, objects: int, found: int) -> Lists:
-    """Draw objects and detections near them; as with real detectors, an image has few classes."""
+    """Draw objects, few classes an image, and detections near them, three of ten of any class."""
     rng = np.random.default_rng(0)
     home = rng.integers(1, images + 1, objects)
     category = (home * 7 + rng.integers(0, 4, objects) ** 2) % 80 + 1
@@ -52,7 +52,8 @@ def drawn(images: int, objects: int, found: int) -> Lists:
     }
     near = rng.permutation(found) % objects
     moved = boxes[near] * rng.normal(1, 0.1, (found, 4)).clip(0.5, 1.5)
-    rows = zip(home[near].tolist(), category[near].tolist(), rng.random(found), moved, strict=True)
+    named = np.where(rng.random(found) < 0.7, category[near], rng.integers(1, 81, found))
+    rows = zip(home[near].tolist(), named.tolist(), rng.random(found), moved, strict=True)
     results = [
         {"image_id": image, "category_id": kind, "score": float(score), "bbox": box.tolist()}
         for image, kind, score, box in rows

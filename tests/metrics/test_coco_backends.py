@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pycocotools import mask
 
 from cv_pipelines.metrics.coco import PROPOSALS, coco_scores, proposal_recall
-from cv_pipelines.metrics.coco_backends import BACKENDS, Protocol, accumulated, installed, named
+from cv_pipelines.metrics.coco_backends import BACKENDS, Protocol, accumulated, installed, matched, named
 
 OTHERS = [
     pytest.param(name, marks=pytest.mark.skipif(not installed(name), reason="the extra `eval` is not there"))
@@ -74,11 +74,11 @@ class World:
         return {"images": self.images, "annotations": self.objects, "categories": self.classes}, found
 
 
-def crowded(n=40, seed=0, crowd=0.15, scores=lambda rng: rng.random()):
+def crowded(n=40, seed=0, crowd=0.15, scores=lambda rng: rng.random(), n_classes=3):
     """Objects of all sizes, some of them crowds, with guesses near them and elsewhere."""
-    rng, world = np.random.default_rng(seed), World(n_images=12)
+    rng, world = np.random.default_rng(seed), World(12, n_classes)
     for k in range(n):
-        image, category = int(rng.integers(1, 12)), int(rng.integers(1, 4))
+        image, category = int(rng.integers(1, 12)), int(rng.integers(1, n_classes + 1))
         x, y = rng.uniform(0, 150, 2)
         w, h = rng.choice([12, 50, 100]) * rng.uniform(0.7, 1.3, 2)
         is_crowd = rng.random() < crowd
@@ -86,7 +86,7 @@ def crowded(n=40, seed=0, crowd=0.15, scores=lambda rng: rng.random()):
         world.object(image, category, (x, y, w, h), iscrowd=int(is_crowd), segmentation=shape)
         for _ in range(rng.integers(0, 4)):
             bx, by, bw, bh = np.array([x, y, w, h]) * rng.normal(1, 0.06, 4)
-            kind = category if rng.random() < 0.8 else int(rng.integers(1, 4))
+            kind = category if rng.random() < 0.8 else int(rng.integers(1, n_classes + 1))
             world.guess(image, kind, float(scores(rng)), (bx, by, max(bw, 1), max(bh, 1)), k)
     return world
 
@@ -184,6 +184,7 @@ CASES = {
     "images and classes without objects": without_objects,
     "several crowds": two_crowds_under_one_guess,
     "only crowds": lambda: crowded(seed=8, crowd=1.0),
+    "many classes": lambda: crowded(seed=9, n_classes=25),
     "no image": lambda: World(n_images=0),
     "no object": lambda: World().guess(1, 1, 0.9, (0, 0, 9, 9)),
 }
@@ -201,6 +202,17 @@ def assert_same(lists, protocol, backend):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("iou_type", TYPES)
+def test_some_classes_at_a_time_are_all_at_once(iou_type):
+    truth, found = crowded(seed=9, n_classes=25).lists(iou_type)
+    whole = matched(truth, found, iou_type)
+    whole.accumulate()
+    parts = accumulated(truth, found, Protocol(iou_type), "pycocotools")
+    assert parts.classes == tuple(range(1, 26))
+    np.testing.assert_array_equal(parts.precision, whole.eval["precision"])
+    np.testing.assert_array_equal(parts.recall, whole.eval["recall"])
 
 
 @pytest.mark.parametrize("backend", OTHERS)

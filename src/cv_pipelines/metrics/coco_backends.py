@@ -31,6 +31,10 @@ _MODULES: dict[Backend, str] = {
 }
 
 
+CLASSES_AT_A_TIME = 10
+"""What pycocotools evaluates at once: memory grows with it, and time hardly falls."""
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What is asked of a back end.
@@ -108,9 +112,13 @@ def accumulated(
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = _EVALUATIONS[backend](truth, known, protocol.iou_type)
         protocol.set(evaluation.params)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    parameters, made = evaluation.params, evaluation.eval
+        if backend == "pycocotools" and protocol.classes:
+            made = _class_by_class(evaluation)
+        else:
+            evaluation.evaluate()
+            evaluation.accumulate()
+            made = evaluation.eval
+    parameters = evaluation.params
     return Accumulated(
         made["precision"],
         made["recall"],
@@ -139,10 +147,30 @@ def matched(
     return evaluation
 
 
+def _class_by_class(evaluation: COCOeval) -> dict[str, np.ndarray]:
+    """Let pycocotools evaluate some classes at a time, which are independent of each other.
+
+    What it keeps of each image, class and size would else add up to gigabytes.
+    """
+    classes = evaluation.params.catIds
+    parts = []
+    for start in range(0, len(classes), CLASSES_AT_A_TIME) or [0]:
+        evaluation.params.catIds = classes[start : start + CLASSES_AT_A_TIME]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        parts.append(evaluation.eval)
+    evaluation.params.catIds = classes
+    return {
+        name: np.concatenate([part[name] for part in parts], axis=axis)
+        for name, axis in (("precision", 2), ("recall", 1))
+    }
+
+
 def _pycocotools(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType) -> COCOeval:
-    # pycocotools writes into every object it is given
+    # pycocotools writes into every object it is given, and makes a polygon of a box that has no mask
+    filled = {"segmentation": None} if iou_type == "bbox" else {}
     reference = _index(truth, [dict(a) for a in truth["annotations"]])
-    detections = reference.loadRes([dict(r) for r in found]) if found else _index(truth, [])
+    detections = reference.loadRes([{**filled, **r} for r in found]) if found else _index(truth, [])
     return COCOeval(reference, detections, iou_type)
 
 
