@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torchvision.ops import batched_nms, box_iou
 
-from cv_pipelines.models.suppression import Suppression, suppress, suppressed
+from cv_pipelines.config.suppression import Suppression
+from cv_pipelines.models.suppression import suppress, suppressed
 
 # of a row of 10×10 boxes, shifted by 0, 5 and 8 pixels, the overlaps are 1/3, 1/9 and 7/13
 BOXES = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [8, 0, 18, 10]])

@@ -157,6 +157,29 @@ def test_batches_keep_images_of_their_own_size_and_the_loss_is_the_sum(task, box
     assert task.figures.close()["train_boxes_dropped"] == 3
 
 
+class Twice(nn.Module):
+    """Finds one box and nearly the same again, with a mask of each."""
+
+    def forward(self, images, targets=None):
+        boxes = torch.tensor([[1.0, 2, 11, 22], [1.0, 2, 11, 23]])
+        found = {"boxes": boxes, "labels": torch.tensor([1, 1]), "scores": torch.tensor([0.4, 0.8])}
+        return [found | {"masks": torch.rand(2, 1, 8, 8)} for _ in images]
+
+
+@pytest.mark.parametrize(
+    ("suppression", "kept"),
+    [(None, 2), ({"name": "nms"}, 1), ({"name": "soft_nms", "kernel": "linear"}, 1), ({"name": "none"}, 2)],
+)
+def test_the_choice_among_boxes_is_an_option(box_source, experiment, part, suppression, kept):
+    preprocessing = Preprocessing(size=None, mean=[0.0] * 3, std=[1.0] * 3)
+    config = experiment("detection", evaluate={"suppression": suppression})
+    task = Detection(Twice(), Context(config, box_source, preprocessing)).eval()
+    task.evaluate_on(part)
+    rows = task.predict_rows(Detection.collate_inputs([SampleDataset(part, "none")[0]]))
+    assert len(rows) == kept
+    assert 0.8 in [pytest.approx(row["score"]) for row in rows]
+
+
 class Edges(nn.Module):
     """Finds the bounding box of what is bright: an image's mirror image has the mirrored box."""
 

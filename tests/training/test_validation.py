@@ -158,6 +158,11 @@ def test_a_right_one_passes():
             ["evaluate.validation_backend", "'pycocotools', 'faster-coco-eval' or 'hotcoco'", "'cocoapi'"],
         ),
         (
+            {"evaluate": {"suppression": {"name": "nms", "sigma": 0.5}}},
+            ["evaluate.suppression.sigma: no option of nms; allowed are", "max_detections, name, overlap"],
+        ),
+        ({"evaluate": {"suppression": {}}}, ["evaluate.suppression", "is for detection only"]),
+        (
             {"evaluate": {"score_threshold": 0.5}},
             ["evaluate.score_threshold: 0.5 is for detection only"],
         ),

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from cv_pipelines.config.sections import AtMost, Positive, Share, Strict
+from cv_pipelines.config.suppression import Suppression
 from cv_pipelines.config.train import Train
 from cv_pipelines.errors import ConfigError
 
@@ -238,6 +239,8 @@ class Evaluate(Strict):
         scales: average predictions at these factors of the image size; for classification, segmentation.
         fuse_iou: overlap above which two boxes are one when detections are fused: those of the mirrored
             image, or those of the members of an ensemble (Solovyev et al. 2021).
+        suppression: how one is chosen among overlapping detections of an object, after the model's own
+            choice, which its options can switch off; None leaves it at that.
         validation_backend: which program scores detections while training; a faster one gives the same
             figures. Those that are reported are always pycocotools'.
         score_threshold: detections with a lower score are not counted in the score of an image and in the
@@ -253,6 +256,7 @@ class Evaluate(Strict):
     flip: bool = False
     scales: list[Annotated[float, Field(gt=0, le=4)]] = Field([1.0], min_length=1)
     fuse_iou: Share = 0.55
+    suppression: Suppression | None = None
     validation_backend: Backend = "pycocotools"
     score_threshold: Share = 0.3
     keypoint_sigma: Share = 0.05

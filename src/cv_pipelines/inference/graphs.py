@@ -250,6 +250,11 @@ def graph_of(trained: Trained) -> Graph:
             f"{trained.name}: evaluate.flip: boxes of an image and its mirror image are fused after the "
             "choice among boxes, which is not in the graph; `kedro cv predict` does it"
         )
+    if trained.task_name == "detection" and trained.config.evaluate.suppression is not None:
+        raise ExportError(
+            f"{trained.name}: evaluate.suppression: that choice among boxes is made after the model, and is "
+            "not in the graph; `kedro cv predict` does it"
+        )
     if trained.task_name == "detection" and not isinstance(trained.task.model, Detector):
         raise ExportError(f"{trained.name}: only detectors of the kind `fcos` can be exported")
     return GRAPHS[trained.task_name](trained).eval()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SourceData, Target
+from cv_pipelines.models.suppression import suppressed
 from cv_pipelines.tasks.base import Context, Scores, Task
 from cv_pipelines.tasks.detection_scores import full_scores, protocol_scores, table_of
 from cv_pipelines.tasks.fusion import Detections, weighted_boxes
@@ -79,13 +80,16 @@ class Detection(Task):
         return [self.fuse([one, two.mirrored(im.shape[-1])], [1, 1], evaluate) for one, two, im in views]
 
     def _detect(self, images: list[Tensor]) -> list[Detections]:
+        found, rule = self.model(images), self.context.config.evaluate.suppression
+        if rule is not None:
+            found = [suppressed(one, rule) for one in found]
         return [
             Detections(
                 output["boxes"].float().cpu().numpy().astype(float),
                 output["labels"].cpu().numpy(),
                 output["scores"].float().cpu().numpy(),
             )
-            for output in self.model(images)
+            for output in found
         ]
 
     @classmethod

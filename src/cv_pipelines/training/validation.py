@@ -90,6 +90,7 @@ def check_evaluate(where: str, task: str, evaluate: Evaluate) -> None:
         "flip": ("classification", "detection", "segmentation"),
         "scales": ("classification", "segmentation"),
         "fuse_iou": ("detection",),
+        "suppression": ("detection",),
         "validation_backend": ("detection",),
         "score_threshold": ("detection",),
         "keypoint_sigma": ("detection",),
