@@ -133,9 +133,11 @@ def test_a_detector_takes_images_of_any_size_up_to_the_choice_among_boxes(writte
         np.testing.assert_allclose(found, graph(torch.from_numpy(image)).numpy(), atol=1e-4)
 
 
-def test_a_detector_whose_views_are_fused_is_refused(trained):
+def test_a_detector_whose_boxes_are_chosen_after_the_graph_otherwise_is_refused(trained):
     with pytest.raises(ExportError, match=r"detection_toy: evaluate\.flip: boxes of an image"):
         graph_of(trained("detection", evaluate={"flip": True}))
+    with pytest.raises(ExportError, match=r"detection_toy: evaluate\.suppression: that choice"):
+        graph_of(trained("detection", evaluate={"suppression": {"name": "soft_nms"}}))
 
 
 @pytest.mark.parametrize("task", sorted(set(TASKS) - set(GRAPHS)))
