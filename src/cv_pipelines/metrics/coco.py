@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cv_pipelines.metrics.coco_backends import Accumulated, Backend, IouType, Protocol, accumulated, named
+from cv_pipelines.config import Backend
+from cv_pipelines.metrics.coco_backends import Accumulated, IouType, Protocol, accumulated, named
 from cv_pipelines.metrics.coco_form import FIELDS
 
 BACKEND = named("pycocotools")

@@ -196,8 +196,8 @@ def _faster(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_ty
 def _hotcoco(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], iou_type: IouType) -> Any:
     from hotcoco import COCO, COCOeval
 
-    reference = COCO(dict(truth))
-    return COCOeval(reference, reference.load_res(list(found)), iou_type)
+    reference, rows = COCO(dict(truth)), list[Any](found)
+    return COCOeval(reference, reference.load_res(rows), iou_type)
 
 
 _EVALUATIONS: dict[Backend, Any] = {
