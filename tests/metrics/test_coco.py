@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from cv_pipelines.data.schema import Categories, annotations_table, categories_of, samples_table
 from cv_pipelines.metrics.coco import BACKEND, coco_scores
+from cv_pipelines.metrics.coco_backends import BACKENDS, installed
 from cv_pipelines.metrics.coco_form import ground_truth, results
 
 COLUMNS = ["sample_id", "category", "score", "x", "y", "w", "h"]
@@ -305,5 +306,8 @@ def test_identical_on_the_official_files(iou_type, kind, tmp_path):
         found.append(row)
     values, details = coco_scores(truth, found, iou_type)
     np.testing.assert_array_equal(list(values.values()), by_hand(truth, found, iou_type, tmp_path))
+    for backend in filter(installed, BACKENDS):
+        others, _ = coco_scores(truth, found, iou_type, backend)
+        assert others == {name: pytest.approx(v, abs=1e-14, nan_ok=True) for name, v in values.items()}
     shown = [a for a in truth["annotations"] if iou_type != "keypoints" or a["num_keypoints"]]
     assert sum(row["n"] for row in details["per_class"]) == sum(not a["iscrowd"] for a in shown)
