@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import find_ensembles, find_experiments, find_sources
-from cv_pipelines.hooks import ExperimentHooks
 from cv_pipelines.pipeline_registry import check_names
 from cv_pipelines.training.validation import check_ensemble, check_experiment
+from cv_pipelines.validation import check_sections
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = (PROJECT / "docs" / "ensembles.md").read_text(encoding="utf8")
@@ -113,22 +113,20 @@ def kedro(project, *words):
 
 
 def test_defects_of_an_ensemble_and_of_its_members_are_told_before_a_run(project):
-    hooks = ExperimentHooks()
-    hooks.project = project
     files = [project / f"conf/local/parameters/{kind}/mine.yml" for kind in ("experiments", "ensembles")]
     own = {k: v for file in files for k, v in yaml.safe_load(file.read_text()).items()}
-    hooks.params = own | {"digits": {"reader": "digits"}}
-    hooks.check({"both"})
-    hooks.params["both"] = own["both"] | {"weights": [1]}
+    params = own | {"digits": {"reader": "digits"}}
+    check_sections(project, params, {"both"})
+    params["both"] = own["both"] | {"weights": [1]}
     expected = r"^conf/local/parameters/ensembles/mine\.yml: both: weights: 1 weights for 2 members"
     with pytest.raises(ConfigError, match=expected):
-        hooks.check({"both"})
+        check_sections(project, params, {"both"})
     # a member that does not take part in this run is checked all the same
-    hooks.params["two"] = own["two"] | {"lr": 1}
+    params["two"] = own["two"] | {"lr": 1}
     with pytest.raises(
         ConfigError, match=r"^conf/local/parameters/experiments/mine\.yml: two: lr: unknown key"
     ):
-        hooks.check({"both"})
+        check_sections(project, params, {"both"})
 
 
 @pytest.mark.slow

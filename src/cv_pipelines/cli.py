@@ -26,7 +26,7 @@ def cv() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; fail if dvc.yaml is out of date.")
 @click.pass_obj
 def dvc(metadata: ProjectMetadata, check: bool) -> None:
-    """Write dvc.yaml: a stage for each source, experiment and ensemble of conf/base."""
+    """Write dvc.yaml: a stage for each source, experiment, ensemble and group of conf/base."""
     path = Path(metadata.project_path) / "dvc.yaml"
     text = dvc_yaml(Path(metadata.project_path) / "conf")
     if not check:

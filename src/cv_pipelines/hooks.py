@@ -19,13 +19,13 @@ from kedro.framework.hooks import hook_impl
 from cv_pipelines.errors import ConfigError, CvPipelinesError, DataLimitError, PromotionRefusedError
 from cv_pipelines.experiments import (
     Ensemble,
-    file_of,
     find_ensembles,
     find_experiments,
     find_promotions,
-    find_sources,
     find_studies,
 )
+from cv_pipelines.planning.durations import note_durations
+from cv_pipelines.validation import check_sections, place_of
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
-    from cv_pipelines.config import ExperimentConfig
     from cv_pipelines.io.tracking import Tracker
     from cv_pipelines.reproduction.record import Surroundings
 
@@ -54,7 +53,8 @@ class ExperimentHooks:
 
     def __init__(self) -> None:
         self.tracker: Tracker | None = None
-        self.seconds: dict[str, float] = {}
+        self.begins: dict[str, float] = {}
+        self.durations: dict[str, float] = {}
         self.experiments: list[str] = []
         self.ensembles: dict[str, Ensemble] = {}
         self.studies: list[str] = []
@@ -91,7 +91,7 @@ class ExperimentHooks:
         self.params: dict[str, Any] = catalog["parameters"].load()
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         try:
-            self.check(namespaces)
+            check_sections(self.project, self.params, namespaces)
         except ConfigError as error:
             raise click.ClickException(str(error)) from None  # the terminal shows the message alone
         known = find_experiments(self.project / "conf")
@@ -101,7 +101,7 @@ class ExperimentHooks:
         self.promotions = sorted(namespaces & find_promotions(self.project / "conf", known).keys())
         works = {node.namespace for node in pipeline.nodes if node.tags & {"train", "tune"}}
         self.works = {name: catalog[f"{name}.work"].load() for name in self.tracked if name in works}
-        self.seconds, self.scored = {}, []
+        self.begins, self.durations, self.scored = {}, {}, []
         self.begun, self.total = 0, len(pipeline.nodes)
         if self.experiments:
             from cv_pipelines.reproduction.record import Surroundings
@@ -109,60 +109,6 @@ class ExperimentHooks:
             self.surroundings = Surroundings.of(self.project)
         if self.tracked or self.promotions:
             self.open_tracking("+".join(run_params.get("pipeline_names") or ["tour"]))
-
-    def check(self, namespaces: set[str]) -> None:
-        """Validate the sections of these names, and of all that they build on.
-
-        Raises:
-            ConfigError: lists every defect with file, key, value and what is allowed.
-        """
-        from cv_pipelines.promotion.validation import check_promotion
-        from cv_pipelines.training.validation import check_ensemble, check_experiment, check_source
-
-        conf = self.project / "conf"
-        sources = find_sources(conf)
-        experiments = find_experiments(conf)
-        ensembles = {n: e for n, e in find_ensembles(conf, experiments).items() if n in namespaces}
-        studies = {n: s for n, s in find_studies(conf, experiments).items() if n in namespaces}
-        promotions = {n: p for n, p in find_promotions(conf, experiments).items() if n in namespaces}
-        used = namespaces.union(*(one.members for one in ensembles.values()))
-        used |= {promotion.candidate for promotion in promotions.values()}
-        used |= {study.experiment for study in studies.values()}
-        used |= {experiments[n].source for n in used & experiments.keys()}
-        configs: dict[str, ExperimentConfig] = {}
-        defects: list[str] = []
-        later = [*ensembles, *studies, *promotions]  # after what they build on
-        for name in [*sorted(used - set(later)), *later]:
-            where, values = f"{self._file(name)}: {name}", self.params.get(name, {})
-            try:
-                if name in experiments:
-                    configs[name] = check_experiment(where, values, sources)
-                elif name in sources:
-                    check_source(where, values)
-                elif name in ensembles and configs.keys() >= set(ensembles[name].members):
-                    check_ensemble(where, values, {m: configs[m] for m in ensembles[name].members})
-                elif name in promotions and promotions[name].candidate in configs:
-                    check_promotion(where, values, configs[promotions[name].candidate])
-                elif name in studies and not defects:  # what it searches has to be sound first
-                    self.check_study(where, values, sources)
-            except ConfigError as error:
-                defects.append(str(error))
-        if defects:
-            raise ConfigError("\n".join(defects))
-
-    def check_study(self, where: str, values: dict[str, Any], sources: list[str]) -> None:
-        """Validate the section of a study with the experiment that it searches.
-
-        Raises:
-            ConfigError: lists every defect with file, key, value and what is allowed.
-        """
-        from cv_pipelines.tuning.validation import check_study
-
-        check_study(where, values, self.params[values["experiment"]], sources)
-
-    def _file(self, name: str) -> str:
-        path = file_of(self.project / "conf", name)
-        return str(path.relative_to(self.project)) if path else "parameters"
 
     def open_tracking(self, title: str) -> None:
         """Connect to MLflow; make sure that runs are closed even if the process is told to stop."""
@@ -182,6 +128,7 @@ class ExperimentHooks:
     @hook_impl
     def before_dataset_loaded(self, node: Node) -> None:
         """Open an experiment's run before its first node reads anything, so that a bad file fails a run."""
+        self.begins.setdefault(node.name, time.perf_counter())
         if self.tracker and node.namespace in self.experiments:
             ensemble = self.ensembles.get(node.namespace)
             task = {"task": ensemble.task, "source": ensemble.source} if ensemble else {}
@@ -208,13 +155,11 @@ class ExperimentHooks:
         """Say which node comes."""
         self.begun += 1
         logger.info("%d of %d: %s", self.begun, self.total, node.name)
-        self.started = time.perf_counter()
 
     @hook_impl
     def after_node_run(self, node: Node, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Log what a node gave: curves, scores, the report."""
         name = node.namespace or ""
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - self.started
         if not self.tracker or name not in self.experiments:
             return
         if f"{name}.history" in outputs:
@@ -241,8 +186,10 @@ class ExperimentHooks:
             tracker.log_files(name, write_record(self.reporting / name, record, self.surroundings))
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str) -> None:
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Clear a training's working folder once the last of its outputs is saved, and not before."""
+        if node.name in self.begins:
+            self.durations[node.name] = time.perf_counter() - self.begins[node.name]
         name = dataset_name.removesuffix(".history")
         if dataset_name.endswith(".history") and name in self.works:
             shutil.rmtree(self.works[name], ignore_errors=True)
@@ -255,6 +202,8 @@ class ExperimentHooks:
 
     def finish(self) -> None:
         """End a run that did all its work."""
+        if self.durations:
+            note_durations(self.reporting, self.durations)
         for name in self.tracked:
             folder = self.reporting / name
             if self.tracker and name in self.tracker.open:
@@ -264,7 +213,11 @@ class ExperimentHooks:
         if self.experiments:
             from cv_pipelines.summary import conclude
 
-            conclude(self.reporting, self.experiments, self.seconds)
+            seconds = {
+                name: sum(took for node, took in self.durations.items() if node.startswith(f"{name}."))
+                for name in self.experiments
+            }
+            conclude(self.reporting, self.experiments, seconds)
         for study in self.studies:
             from cv_pipelines.summary import conclude_study
 
@@ -308,7 +261,9 @@ class ExperimentHooks:
             raise _Refused(f"{type(error).__name__}: {error}") from None
         self.close("FAILED")
         if isinstance(error, DataLimitError) and error.source:
-            raise click.ClickException(f"DataLimitError: {self._file(error.source)}: {error}") from None
+            raise click.ClickException(
+                f"DataLimitError: {place_of(self.project, error.source)}: {error}"
+            ) from None
         if isinstance(error, CvPipelinesError):
             raise click.ClickException(f"{type(error).__name__}: {error}") from None
 

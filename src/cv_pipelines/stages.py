@@ -19,6 +19,7 @@ EXPERIMENT_CODE = [
     *("config", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
 ]
 ENSEMBLE_CODE = ["config", "data", "metrics", "models", "pipelines/ensemble", "tasks", "training"]
+COMPARISON_CODE = ["pipelines/compare", "plots/comparison.py"]
 FIGURES = [
     *("curves.json", "details.json", "error_kinds.json", "error_slices.json", "errors.html", "errors.json"),
     *("gallery.json", "report.html", "score_figure.json"),
@@ -52,6 +53,8 @@ def dvc_yaml(conf: Path) -> str:
         stages[name] = experiment_stage(name, section, sources[section[1]["source"]])
     for name, section in declared(conf, "ensembles").items():
         stages[name] = ensemble_stage(name, section, experiments, sources)
+    for group, members in groups(experiments).items():
+        stages[group] = comparison_stage(group, members)
     stages["tour"] = tour_stage([name for name, (_, values) in experiments.items() if values.get("tour")])
     return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=200)
 
@@ -190,6 +193,32 @@ def ensemble_stage(
         ],
         "outs": [f"data/07_model_output/{name}", *(f"{report}/{figure}" for figure in ENSEMBLE_FIGURES)],
         "metrics": [f"{report}/metrics.json"],
+    }
+
+
+def groups(experiments: dict[str, Section]) -> dict[str, dict[str, Section]]:
+    """Return the experiments of each group by name, in order."""
+    found: dict[str, dict[str, Section]] = {}
+    for name, section in sorted(experiments.items()):
+        if section[1].get("group"):
+            found.setdefault(section[1]["group"]["name"], {})[name] = section
+    return dict(sorted(found.items()))
+
+
+def comparison_stage(group: str, members: dict[str, Section]) -> Stage:
+    """Curves and scores of a group to its page; drawing code counts, for nothing is trained by it."""
+    keys: dict[str, list[str]] = {}
+    for name, (file, _) in members.items():
+        keys.setdefault(file, []).append(f"{name}.group")
+    return {
+        "cmd": f"kedro run --pipeline {group} --namespaces {group}",
+        "params": [{path: names} for path, names in keys.items()],
+        "deps": [
+            *code(COMPARISON_CODE),
+            *(f"data/06_models/{name}/history.parquet" for name in members),
+            *(f"data/08_reporting/{name}/metrics.json" for name in members),
+        ],
+        "outs": [f"data/08_reporting/{group}/comparison.html"],
     }
 
 

@@ -4,12 +4,11 @@ import json
 
 import pytest
 
+from cv_pipelines.planning.experiments import REPORT
 from cv_pipelines.training.checkpoints import save_checkpoints
 from cv_pipelines.training.fit import Job, fit
 from cv_pipelines.training.predict import predict
 from cv_pipelines.training.score import score
-
-REPORT = ("report.html", "curves.json", "score_figure.json", "gallery.json")
 
 
 @pytest.fixture(scope="session")

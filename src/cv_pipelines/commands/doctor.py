@@ -97,15 +97,13 @@ def parameters(project: Path, params: dict[str, Any]) -> Check:
     """Check the sections of all sources, experiments, ensembles, studies and promotions."""
     from cv_pipelines.diagnosis.check import Check
     from cv_pipelines.errors import CvPipelinesError
-    from cv_pipelines.hooks import ExperimentHooks
     from cv_pipelines.pipeline_registry import register_pipelines
+    from cv_pipelines.validation import check_sections
 
     try:
         pipelines = register_pipelines()
         names = {str(node.namespace) for one in pipelines.values() for node in one.nodes}
-        hooks = ExperimentHooks()
-        hooks.project, hooks.params = project, params
-        hooks.check(names)
+        check_sections(project, params, names)
     except CvPipelinesError as error:
         return Check("parameters", "missing", str(error), "mend the file that is named")
     return Check("parameters", "ok", f"{len(pipelines)} pipelines, {len(names)} sections")

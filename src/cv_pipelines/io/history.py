@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 
 from cv_pipelines.io.outbox import Journal
+from cv_pipelines.io.patience import within
 from cv_pipelines.io.tracking import Tracker, TrackingConfig
 from cv_pipelines.planning.costs import Past
 
+logger = logging.getLogger(__name__)
+
 LATEST = 20
 """Runs of an experiment that are looked at."""
+
+PATIENCE = 20.0
+"""Seconds that MLflow has to answer."""
+
+
+@dataclass(frozen=True)
+class History:
+    """Earlier trainings of a project's experiments.
+
+    Attributes:
+        config: of the tracking.
+        project: its folder.
+        data: the folder of its data.
+    """
+
+    config: TrackingConfig
+    project: Path
+    data: Path
+
+    def past(self, experiment: str) -> list[Past]:
+        """Return the earlier trainings of an experiment; where MLflow does not answer, those on disk."""
+        found = on_disk(self.data / "08_reporting", experiment)
+        if self._mlflow is None:
+            return found
+        client, runs = self._mlflow
+        try:
+            return found + within(PATIENCE, lambda: tracked(client, runs, experiment))
+        except Exception:  # MLflow's, the database's: the figures on disk have to do
+            return found
+
+    @cached_property
+    def _mlflow(self) -> tuple[MlflowClient, str] | None:
+        try:
+            return within(PATIENCE, lambda: connect(self.config, self.project))
+        except Exception as error:
+            logger.warning("MLflow cannot be asked about earlier runs: %s", str(error)[:200])
+            return None
 
 
 def connect(config: TrackingConfig, project: Path, patience: int = 5) -> tuple[MlflowClient, str] | None:

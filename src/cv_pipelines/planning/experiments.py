@@ -18,7 +18,10 @@ from cv_pipelines.training.fingerprint import evaluation_part, provenance_of, tr
 
 EARLIER = "made by an earlier version of this project, which did not note from what"
 PREPARED_PARTS = ("data.", "classes", "statistics")
-REPORT = ("report.html", "curves.json", "score_figure.json", "gallery.json")
+REPORT = (
+    *("report.html", "curves.json", "score_figure.json", "gallery.json"),
+    *("errors.html", "errors.json"),
+)
 
 
 @dataclass(frozen=True)

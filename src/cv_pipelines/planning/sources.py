@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pandas as pd
 
 from cv_pipelines.config import SourceConfig
 from cv_pipelines.planning.steps import Step, judged
-from cv_pipelines.provenance import Provenance, differences
+from cv_pipelines.provenance import Provenance, differences, few
 from cv_pipelines.sources.fetch import source_root
-from cv_pipelines.sources.ingest import NOTE, changes, read_stamp
+from cv_pipelines.sources.ingest import NOTE, Folder, changed_folders, changes, folders_of, read_stamp
 from cv_pipelines.sources.preparation import preparation
 
 READ = ("samples.parquet", "annotations.parquet", "quarantine.parquet", "categories.json", "facts.json")
@@ -30,12 +31,16 @@ def source_steps(name: str, config: SourceConfig, data: Path) -> list[Step]:
     tables, prepared = data / "02_intermediate" / name, data / "05_model_input" / name
     missing = missing_files(config)
     stale = [] if missing else reading_is_stale(config, tables)
+    seconds = (read_stamp(tables) or {}).get("seconds")
     read = Step(
         name,
         "read_source",
         state="missing" if missing else "run" if stale else "fresh",
         reasons=missing or stale,
+        gone=gone_files(config, tables) if stale else [],
         disk=disk_of(config, tables),
+        seconds=seconds,
+        basis="as when it was read last" if seconds else "",
     )
     state, reasons = judged(preparing_is_stale(config, tables, prepared), [read])
     return [read, Step(name, "prepare", state=state, reasons=reasons, disk=size_of(prepared) or None)]
@@ -54,6 +59,42 @@ def missing_files(config: SourceConfig) -> list[str]:
         for archive in config.fetch.archives
         if not archive.urls and not any((place / archive.file).is_file() for place in places)
     ]
+
+
+def gone_files(config: SourceConfig, tables: Path) -> list[str]:
+    """Name the files that a source was read from before and that are gone.
+
+    In folders of few files those of any kind, in others the samples' own.
+
+    Args:
+        config: the source.
+        tables: as it was read.
+    """
+    stamp, root = read_stamp(tables), source_root(config)
+    if stamp is None or root is None or config.sample is not None:
+        return []
+    then, now = stamp.get("folders", {}), folders_of(root)
+    changed = changed_folders(then, now)
+    named = [os.path.normpath(f"{folder}/{file}") for folder in changed for file in _names(then, folder)]
+    large = {folder for folder in changed if folder in then and not _names(then, folder)}
+    lost = [file for file in [*named, *_media(tables, large)] if not (root / file).exists()]
+    return few([f"{root / file} is gone since it was read" for file in lost])
+
+
+def _names(folders: dict[str, Folder], folder: str) -> list[str]:
+    return next(iter(folders.get(folder, [])[3:]), [])
+
+
+def _media(tables: Path, folders: set[str]) -> list[str]:
+    """Return the files of samples that lie in some folders."""
+    if not folders:
+        return []
+    try:
+        samples = pd.read_parquet(tables / "samples.parquet", columns=["media", "target"])
+    except (OSError, ValueError):
+        return []
+    files = pd.concat([samples["media"], samples["target"]]).dropna().unique()
+    return sorted(file for file in files if (os.path.dirname(file) or ".") in folders)
 
 
 def disk_of(config: SourceConfig, tables: Path) -> int | None:

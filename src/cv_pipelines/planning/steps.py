@@ -23,6 +23,7 @@ class Step:
         nodes: all of them, with namespace.
         state: whether they are needed.
         reasons: why, in words; what is missing where it cannot be made.
+        gone: files that it read before and that are not there any more; it may do without, or refuse.
         disk: bytes that it writes, those that it replaces not subtracted; None if not known.
         seconds: that it is expected to take; None if not known.
         basis: what the expectation rests on.
@@ -33,6 +34,7 @@ class Step:
     nodes: list[str] = field(default_factory=list)
     state: State = "fresh"
     reasons: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     disk: int | None = None
     seconds: float | None = None
     basis: str = ""

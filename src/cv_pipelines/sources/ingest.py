@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from cv_pipelines.sources import READERS, reader
 from cv_pipelines.sources.fetch import fetch, source_root
 
 Folder = list[Any]
-"""Number of files, bytes, digest."""
+"""Number of files, bytes, digest; of a folder of few files also their names."""
+
+NAMED = 50
+"""Files up to which a folder's are named: such hold lists, archives, tables, which others depend on."""
 
 NO_TABLE = ("cv_pipelines.config", "cv_pipelines.data.parallel", "cv_pipelines.errors")
 """Modules whose code changes no table that a reader gives."""
@@ -50,6 +54,7 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
         FetchError: it lies elsewhere and cannot be had.
     """
     root = fetch(config)
+    began = time.perf_counter()
     if config.sample is not None and root is not None:
         draw_sample(config, root)
     folders = folders_of(root)
@@ -63,7 +68,9 @@ def ingest(config: SourceConfig, store: Path) -> tuple[Tables, dict[str, Any]]:
     tables = load_tables(store) if known | facts == known else None
     if tables is None or sorted(tables.arrays) != known.get("arrays"):
         tables = read_tables(config, root)
-    return tables, facts | {"folders": folders, "arrays": sorted(tables.arrays)}
+        known = {"seconds": round(time.perf_counter() - began, 3)}
+    taken = {"seconds": known["seconds"]} if "seconds" in known else {}  # of the reading, not of a loading
+    return tables, facts | {"folders": folders, "arrays": sorted(tables.arrays)} | taken
 
 
 def options_of(config: SourceConfig) -> dict[str, Any]:
@@ -132,7 +139,8 @@ def folders_of(root: Path | None) -> dict[str, Folder]:
     """List the folders below a folder that hold files, itself as ".".
 
     Returns:
-        Path from `root` to the number of files, their bytes, and a digest of their names, sizes and times.
+        Path from `root` to the number of files, their bytes, a digest of their names, sizes and times, and
+        the names themselves where they are few.
     """
     found: dict[str, Folder] = {}
     for folder, folders, files in os.walk(root) if root else []:
@@ -143,7 +151,8 @@ def folders_of(root: Path | None) -> dict[str, Folder]:
             text.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
             total += facts.st_size
         if files:
-            found[os.path.relpath(folder, root)] = [len(files), total, text.hexdigest()]
+            few_names = [sorted(files)] if len(files) <= NAMED else []
+            found[os.path.relpath(folder, root)] = [len(files), total, text.hexdigest(), *few_names]
     return found
 
 
@@ -160,10 +169,15 @@ def changes(then: dict[str, Any], config: SourceConfig) -> list[str]:
     before = Provenance(parameters=options, code=then.get("code", {}))
     folders = folders_of(source_root(config))
     if "folders" in then:
-        moved = [_told(one, then["folders"], folders) for one in changed_keys(then["folders"], folders)]
+        moved = [_told(one, then["folders"], folders) for one in changed_folders(then["folders"], folders)]
     else:
         moved = ["it was read by an earlier version of this project"]
     return [*few(moved), *differences(before, now)]
+
+
+def changed_folders(then: dict[str, Folder], now: dict[str, Folder]) -> list[str]:
+    """Return the folders whose files are not those of before, in order; both as `folders_of` gives them."""
+    return changed_keys(*({name: facts[:3] for name, facts in one.items()} for one in (then, now)))
 
 
 def _told(folder: str, then: dict[str, Folder], now: dict[str, Folder]) -> str:

@@ -13,14 +13,17 @@ from torch.utils.data import DataLoader
 
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.config.ensemble import EnsembleConfig
+from cv_pipelines.config.sections import flat
 from cv_pipelines.data.datasets import SampleDataset, SourceData
+from cv_pipelines.data.digests import digests_of
 from cv_pipelines.data.schema import Categories
 from cv_pipelines.data.transport import with_workers
 from cv_pipelines.errors import ContractError
-from cv_pipelines.provenance import digest
+from cv_pipelines.provenance import Provenance
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores, Task
 from cv_pipelines.training.checkpoints import Checkpoint, Meta
+from cv_pipelines.training.fingerprint import evaluation_code
 from cv_pipelines.training.predict import autocast, load_task, move, scored_part
 from cv_pipelines.training.score import averages, clean, contract, deviation, passed_over
 
@@ -220,6 +223,12 @@ def score(
     }
     models = {f"{member.name}/{seed}": c for member in members for seed, c in member.checkpoints.items()}
     metas = [checkpoint.meta for checkpoint in models.values()]
+    made_from = provenance_of(
+        config,
+        {member.name: member.config for member in members},
+        {member.name: {seed: c.meta for seed, c in member.checkpoints.items()} for member in members},
+        data,
+    )
     metrics = {
         "experiment": name,
         "task": merged.task,
@@ -230,11 +239,11 @@ def score(
             for member, by_seed in alone.items()
         },
         "contract": contract(merged, part, scores, facts),
-        "fingerprint": fingerprint(config, members),
+        "fingerprint": made_from.fingerprint,
         "seconds": round(sum(meta.seconds for meta in metas), 2),
         "device": metas[0].device,
         "passed_over": passed_over(models),
-        "provenance": None,  # its fingerprint is of models, each of which has one
+        "provenance": made_from.model_dump(mode="json"),
     }
     return metrics, clean(scores.details), scores.samples
 
@@ -253,16 +262,34 @@ def _summary(by_seed: dict[int, Scores]) -> dict[str, Any]:
     }
 
 
-def fingerprint(config: EnsembleConfig, members: list[Member]) -> str:
-    """Digest models, weights and views: equal fingerprints predict the same."""
-    return models_digest(config, {m.name: {s: c.meta for s, c in m.checkpoints.items()} for m in members})
+def provenance_of(
+    config: EnsembleConfig,
+    members: dict[str, ExperimentConfig],
+    metas: dict[str, dict[int, Meta]],
+    data: SourceData | None,
+) -> Provenance:
+    """Gather what an ensemble's results are made from: the source of its fingerprint.
 
+    What its models were trained from is in their fingerprints, so that of the data only the scored split
+    counts, and of the code what predicts, fuses and scores.
 
-def models_digest(config: EnsembleConfig, members: dict[str, dict[int, Meta]]) -> str:
-    """Digest what the checkpoints of members, by name and seed, say of themselves; see `fingerprint`."""
-    models = [
-        (config.weight_of(name), seed, meta.fingerprint)
-        for name, metas in members.items()
-        for seed, meta in metas.items()
-    ]
-    return digest([sorted(models), config.evaluate.model_dump(exclude={"batch_size"})])
+    Args:
+        config: the ensemble.
+        members: parameters of its members, by name.
+        metas: what the checkpoints of each say of themselves, by seed.
+        data: their prepared source, all splits; None leaves the data out.
+    """
+    weights = {f"weight.{name}": config.weight_of(name) for name in members}
+    inputs = {
+        f"model {name}/{seed}": meta.fingerprint for name, own in metas.items() for seed, meta in own.items()
+    }
+    first = next(iter(members.values()))
+    if data is not None:
+        scored = f"data.{config.evaluate.split}"
+        inputs[scored] = digests_of(data, masks=first.task == "segmentation").get(scored, "none")
+    code, versions = dict[str, str](), dict[str, str]()
+    for member in members.values():
+        own = evaluation_code(member, "cv_pipelines.training.ensemble")
+        code, versions = code | own[0], versions | own[1]
+    evaluate = flat({"evaluate": config.evaluate.model_dump(mode="json", exclude={"batch_size"})})
+    return Provenance(parameters=weights | evaluate, inputs=inputs, code=code, versions=versions)

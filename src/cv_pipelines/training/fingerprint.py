@@ -132,10 +132,10 @@ def training_code(config: ExperimentConfig) -> tuple[dict[str, str], dict[str, s
     return code_of(["cv_pipelines.training.fit", *_chosen(config)], left_out)
 
 
-def evaluation_code(config: ExperimentConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Digest the modules that predict and score; see `code_of`."""
+def evaluation_code(config: ExperimentConfig, *more: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Digest the modules that predict and score, and more modules where these do so too; see `code_of`."""
     stages = ["cv_pipelines.training.predict", "cv_pipelines.training.score"]
-    return code_of([*stages, *_chosen(config)], _left_out(config))
+    return code_of([*stages, *more, *_chosen(config)], _left_out(config))
 
 
 def _only_evaluating(config: ExperimentConfig) -> set[str]:

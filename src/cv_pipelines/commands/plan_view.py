@@ -24,7 +24,7 @@ def show(found: dict[str, Any]) -> None:
         f"Plan of {found['pipeline']}: {fresh} of {len(found['steps'])} steps are up to date",
         *(f"Missing   {one}" for one in found["missing"]),
         f"Disk      {disk_line(found['disk'])}",
-        f"Training  {time_line(found)}",
+        f"Time      {time_line(found)}",
         *(f"Probe     {name}: {probe_line(one)}" for name, one in found["probes"].items()),
         *command_lines(found),
     ):
@@ -55,20 +55,26 @@ def disk_line(disk: dict[str, Any]) -> str:
 
 
 def time_line(found: dict[str, Any]) -> str:
-    """Say how long the trainings are expected to take."""
-    trained = [s for s in found["steps"] if s["name"] == "train_model" and s["state"] in {"run", "maybe"}]
-    if not trained:
+    """Say how long what is needed is expected to take: each training, and all else together."""
+    needed = [step for step in found["steps"] if step["state"] in {"run", "maybe"}]
+    if not needed:
         return "none is needed"
-    told = [f"{s['namespace']} {minutes(s['seconds'])} ({s['basis']})" for s in trained if s["seconds"]]
-    told += [f"{minutes(sum(s['seconds'] or 0 for s in trained))} in all"] if len(told) > 1 else []
-    unknown = [s["namespace"] for s in trained if s["seconds"] is None]
-    told += [f"unknown for {listed(unknown)}: not trained on this device so far"] if unknown else []
+    known = [step for step in needed if step["seconds"] is not None]
+    trained = [step for step in known if step["name"] == "train_model"]
+    others = [step for step in known if step["name"] != "train_model"]
+    told = [f"training {s['namespace']} {minutes(s['seconds'])} ({s['basis']})" for s in trained]
+    if others:
+        of = "as other steps took here before" if trained else "as these steps took here before"
+        told.append(f"{minutes(sum(s['seconds'] for s in others))} {of}")
+    told += [f"{minutes(60 * found['time']['minutes'])} in all"] if len(told) > 1 else []
+    unknown = found["time"]["unknown"]
+    told += [f"unknown for {listed(unknown)}: not run here so far"] if unknown else []
     return "; ".join(told)
 
 
-def minutes(seconds: float | None) -> str:
-    """Tell a time in minutes, one that is not known as such."""
-    return "unknown" if seconds is None else f"{seconds / 60:.1f} min"
+def minutes(seconds: float) -> str:
+    """Tell a time in minutes."""
+    return f"{seconds / 60:.1f} min"
 
 
 def probe_line(one: dict[str, Any]) -> str:
