@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from cv_pipelines.cli import cli
-from cv_pipelines.experiments import find_ensembles, find_experiments, find_sources
+from cv_pipelines.experiments import find_ensembles, find_experiments, find_sources, groups_of
 from cv_pipelines.pipeline_registry import register_pipelines
 from cv_pipelines.stages import dvc_yaml
 
@@ -169,13 +169,14 @@ def test_dvc_yaml_is_what_kedro_cv_dvc_writes():
     assert written == dvc_yaml(PROJECT / "conf"), "dvc.yaml is out of date: run `kedro cv dvc`"
 
 
-def test_every_source_experiment_and_ensemble_of_the_registry_has_a_stage():
+def test_every_source_experiment_ensemble_and_group_of_the_registry_has_a_stage():
     local = {
         name for file in (PROJECT / "conf/local").rglob("*.yml") for name in yaml.safe_load(file.read_text())
     }
     experiments = find_experiments(PROJECT / "conf")
     wanted = {f"data_{name}" for name in find_sources(PROJECT / "conf") if name not in local}
     wanted |= {*experiments, *find_ensembles(PROJECT / "conf", experiments)} - local
+    wanted |= groups_of({name: one for name, one in experiments.items() if name not in local}).keys()
     assert wanted <= stages().keys()
     assert wanted & pipelines().keys() == wanted
 

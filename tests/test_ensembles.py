@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.experiments import find_ensembles, find_experiments, find_sources
 from cv_pipelines.pipeline_registry import check_names
+from cv_pipelines.provenance import Provenance
 from cv_pipelines.training.validation import check_ensemble, check_experiment
 from cv_pipelines.validation import check_sections
 
@@ -101,14 +102,14 @@ def project(tmp_path_factory):
     return folder
 
 
-def kedro(project, *words):
+def kedro(project, *words, command=("run",)):
     environment = os.environ | {
         "PYTHONPATH": str(project / "src"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{project}/tracking.db",
         "COLUMNS": "160",
     }
     environment.pop("CV_PIPELINES_RAW", None)
-    command = [sys.executable, "-m", "kedro", "run", *words]
+    command = [sys.executable, "-m", "kedro", *command, *words]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -163,6 +164,15 @@ def test_ensembles_run_from_raw_files_to_their_reports(project):
     assert runs["both"].data.params["task"] == "classification"
     assert runs["both"].data.metrics["accuracy"] == pytest.approx(metrics["values"]["accuracy"])
     assert runs["both"].data.tags["fingerprint"] == metrics["fingerprint"]
+    assert metrics["fingerprint"] == Provenance.model_validate(metrics["provenance"]).fingerprint
+    planned = json.loads(kedro(project, "--pipeline", "both", "--json", command=("cv", "plan")).stdout)
+    assert {step["state"] for step in planned["steps"]} == {"fresh"}
+    with_weights = yaml.safe_load((project / "conf/local/parameters/ensembles/mine.yml").read_text())
+    with_weights["both"]["weights"] = [1, 3]
+    (project / "conf/local/parameters/ensembles/mine.yml").write_text(yaml.safe_dump(with_weights))
+    planned = json.loads(kedro(project, "--pipeline", "both", "--json", command=("cv", "plan")).stdout)
+    (needed,) = [step for step in planned["steps"] if step["state"] != "fresh"]
+    assert (needed["namespace"], needed["reasons"]) == ("both", ["`weight.two` changed 2.0 → 3.0"])
     assert "report.html" in {file.path for file in client.list_artifacts(runs["both"].info.run_id)}
 
     # a member's checkpoint of other classes is refused by name; the scores of before stay

@@ -7,7 +7,7 @@ import pytest
 
 from cv_pipelines.config import SourceConfig
 from cv_pipelines.planning.sources import PREPARED, READ, source_steps
-from cv_pipelines.sources.ingest import ingest
+from cv_pipelines.sources.ingest import NAMED, folders_of, ingest
 from cv_pipelines.sources.preparation import preparation
 
 
@@ -59,6 +59,37 @@ def test_new_files_are_counted_by_folder(project):
     read, prepare = planned(project)
     assert read.reasons == ["source changed: train/cat: 2 files new", "source changed: val/dog: 1 file gone"]
     assert (read.state, prepare.state) == ("run", "maybe")
+
+
+def test_files_that_are_gone_are_named(project, monkeypatch):
+    for path in ("train/cat/1.png", "train/dog/0.png"):
+        (project[0] / path).unlink()
+    expected = [f"{project[0]}/train/{path} is gone since it was read" for path in ("cat/1.png", "dog/0.png")]
+    assert planned(project)[0].gone == expected
+    # of folders too large to be noted by name, the samples' own
+    stamp = project[1] / "02_intermediate/pictures/ingested.json"
+    known = json.loads(stamp.read_text())
+    known["folders"] = {folder: facts[:3] for folder, facts in known["folders"].items()}
+    stamp.write_text(json.dumps(known))
+    assert planned(project)[0].gone == expected
+
+
+def test_names_are_noted_of_small_folders_only(project, tmp_path):
+    (project[0] / "lists").mkdir()
+    for number in range(NAMED + 1):
+        (project[0] / "lists" / f"{number}.txt").touch()
+    found = folders_of(project[0])
+    assert len(found["lists"]) == 3
+    assert found["train/cat"][3] == ["0.png", "1.png", "2.png"]
+
+
+def test_reading_takes_as_long_as_it_did(project):
+    read = source_steps("pictures", config_of(project[0], test={"by": "sample", "share": 0.2}), project[1])[0]
+    stamp = json.loads((project[1] / "02_intermediate/pictures/ingested.json").read_text())
+    assert read.seconds == stamp["seconds"] > 0
+    # what is loaded is not read: its time says nothing
+    _, again = ingest(config_of(project[0]), project[1] / "02_intermediate/pictures")
+    assert again["seconds"] > 0
 
 
 def test_a_file_that_was_replaced_is_noticed(project):

@@ -261,11 +261,15 @@ class TestScores:
         assert (plain["contract"]["flip"], flipped["contract"]["flip"]) == (False, True)
         assert contract_key(plain) != contract_key(flipped)
 
-    def test_the_fingerprint_is_of_models_weights_and_views(self, make):
+    def test_the_fingerprint_is_of_models_weights_views_and_the_scored_data(self, make, sources):
         one, two = make("classification", "one", (0, 1))[0], make("classification", "two", (2,))[0]
+        data = sources["classification"]
 
         def of(*members, weights=None, **evaluate):
-            return ensemble.fingerprint(config_of(*members, weights=weights, **evaluate), list(members))
+            configs = {member.name: member.config for member in members}
+            metas = {m.name: {seed: c.meta for seed, c in m.checkpoints.items()} for m in members}
+            config = config_of(*members, weights=weights, **evaluate)
+            return ensemble.provenance_of(config, configs, metas, data).fingerprint
 
         assert of(one, two) == of(two, one) == of(one, two, batch_size=3)
         others = [
@@ -275,6 +279,13 @@ class TestScores:
             of(one, two, split="val"),
         ]
         assert len({of(one, two), *others}) == 5
+        whole = of(one, two)
+        samples = data.samples.copy()
+        samples.at[0, "content_hash"] = "other"  # of the train split: it is in the models' fingerprints
+        data = replace(data, samples=samples)
+        assert of(one, two) == whole
+        samples.at[39, "content_hash"] = "other"
+        assert of(one, two) != whole
 
 
 class TestRefused:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 from kedro.framework.startup import ProjectMetadata
@@ -143,9 +144,20 @@ def mlflow(project: Path, section: dict[str, Any]) -> Check:
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         told = f"{uri} does not answer: {why}; runs go on, their entries wait"
-        return Check("MLflow", "warn", told, "start its server, or set MLFLOW_TRACKING_URI")
+        return Check("MLflow", "warn", told, _server(uri))
     known = "" if found else f"; it has no experiment {config.experiment} yet, the first run makes it"
     return Check("MLflow", "ok", f"{uri}{known}{later}")
+
+
+def _server(uri: str) -> str:
+    """Return what brings back an MLflow that does not answer."""
+    away = "export MLFLOW_TRACKING_URI=… of one that answers"
+    address = urlsplit(uri)
+    if address.scheme not in {"http", "https"}:
+        return f"see that {uri} is there and can be written; or {away}"
+    if address.hostname in {"localhost", "127.0.0.1", "::1"}:
+        return f"mlflow server --host {address.hostname} --port {address.port or 80}; or {away}"
+    return f"start the server of {address.hostname}; or {away}"
 
 
 def show(found: list[Check]) -> None:

@@ -32,7 +32,7 @@ def source(name: str, config: SourceConfig) -> Check:
     if root.is_dir() and any(root.iterdir()):
         return Check(what, "ok", str(root))
     if config.fetch is None:
-        mend = f"put the data set into {root}, or set CV_PIPELINES_RAW"
+        mend = f"put the data set into {root}, or export CV_PIPELINES_RAW=FOLDER"
         return Check(what, "warn", f"not there: {root}", mend)
     by_hand = [archive.file for archive in config.fetch.archives if not archive.urls]
     if by_hand:
