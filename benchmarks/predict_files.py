@@ -113,7 +113,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         files = Path(made) / "files"
         photographs(files, COUNT)
-        mine, peer = in_turns([ours, bare], files, warm=(files, True), rounds=3)
+        mine, peer = in_turns([ours, bare], files, warm=(files, True), rounds=5)
         report(
             "predict_files",
             [
