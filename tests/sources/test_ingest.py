@@ -226,7 +226,7 @@ def test_a_sample_is_drawn_once(toy, tmp_path):
     _, first = ingest(drawn, tmp_path / "store")
     _, second = ingest(drawn, tmp_path / "store")
     assert toy.drawings == 1
-    assert first == second
+    assert first | {"seconds": 0} == second | {"seconds": 0}  # read twice, for nothing was stored
     assert sorted(path.name for path in root.glob("*.txt")) == [f"{i}.txt" for i in range(4)]
 
 
