@@ -59,6 +59,7 @@ class ExperimentHooks:
         self.ensembles: dict[str, Ensemble] = {}
         self.studies: list[str] = []
         self.promotions: list[str] = []
+        self.configs: dict[str, ExperimentConfig] = {}
         self.works: dict[str, Path] = {}
         self.surroundings: Surroundings | None = None
         self.scored: list[str] = []
@@ -149,6 +150,7 @@ class ExperimentHooks:
                 defects.append(str(error))
         if defects:
             raise ConfigError("\n".join(defects))
+        self.configs = configs
 
     def check_study(self, where: str, values: dict[str, Any], sources: list[str]) -> None:
         """Validate the section of a study with the experiment that it searches.
@@ -183,9 +185,7 @@ class ExperimentHooks:
     def before_dataset_loaded(self, node: Node) -> None:
         """Open an experiment's run before its first node reads anything, so that a bad file fails a run."""
         if self.tracker and node.namespace in self.experiments:
-            ensemble = self.ensembles.get(node.namespace)
-            task = {"task": ensemble.task, "source": ensemble.source} if ensemble else {}
-            self.tracker.start(node.namespace, task | self.params[node.namespace])
+            self.tracker.start(node.namespace, self.tracked_parameters(node.namespace))
         if self.tracker and node.namespace in self.studies:
             self.start_study(self.tracker, node.namespace)
         if self.tracker and node.namespace in self.promotions:
@@ -193,6 +193,13 @@ class ExperimentHooks:
             from cv_pipelines.promotion import registry
 
             registry.use(MlflowRegistry(self.tracker))
+
+    def tracked_parameters(self, name: str) -> dict[str, Any]:
+        """Return what it is run with, defaults too: a key that only one file names is else a difference."""
+        if ensemble := self.ensembles.get(name):
+            return {"task": ensemble.task, "source": ensemble.source} | self.params[name]
+        given = {key: self.params[name][key] for key in {"augment"} & self.params[name].keys()}
+        return self.configs[name].model_dump(mode="json", exclude={"augment"}, exclude_none=True) | given
 
     def start_study(self, tracker: Tracker, study: str) -> None:
         """Open the run of a study, and one of each of its trials when it begins."""
