@@ -78,7 +78,7 @@ def graph() -> None:
     with viz_server(PROJECT, name) as address:
         ids = node_ids(address)
         with opened(1500, 1000) as page:
-            open_graph(page, address, name, expandAllPipelines="true")
+            open_graph(page, address, name)
             take(page, "graph")
             open_graph(page, address, name, sid=ids[f"{name}.train_model"])
             show_code(page)

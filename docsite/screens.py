@@ -13,7 +13,8 @@ from urllib.request import urlopen
 
 from docsite.browser import serving
 
-SETTINGS = {"showFeatureHints": False, "theme": "light"}
+SETTINGS = {"showFeatureHints": False, "theme": "light", "visible": {"miniMap": False}}
+"""Of kedro-viz: the small map lies upon the graph."""
 REMEMBERED = {
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # else a chat takes a quarter of the window
     "mlflow.workflowType_v1": "machine_learning",
