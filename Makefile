@@ -37,7 +37,7 @@ viz: setup
 	$(BIN)/kedro viz run
 
 mlflow: setup
-	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 docs: setup
 	$(BIN)/python -m docsite --graph

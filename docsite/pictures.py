@@ -20,6 +20,7 @@ from docsite.screens import (
     mlflow_server,
     newest_runs,
     node_ids,
+    open_charts,
     open_comparison,
     open_graph,
     show_code,
@@ -59,11 +60,16 @@ def reports() -> None:
 
 
 def mlflow() -> None:
-    """Take two runs side by side."""
+    """Take the charts of the newest runs, and the parameters in which two of them differ."""
     experiment, runs = newest_runs(PROJECT, PAIR)
     with mlflow_server(PROJECT) as address, opened(1500, 950) as page:
-        open_comparison(page, address, experiment, runs)
+        open_charts(page, address, experiment)
         take(page, "mlflow")
+        open_comparison(page, address, experiment, runs)
+        switch = page.get_by_text("Show diff only").first
+        switch.click()
+        switch.evaluate("element => element.scrollIntoView()")
+        take(page, "mlflow_parameters")
 
 
 def graph() -> None:
@@ -72,12 +78,17 @@ def graph() -> None:
     with viz_server(PROJECT, name) as address:
         ids = node_ids(address)
         with opened(1500, 1000) as page:
-            open_graph(page, address, name, expandAllPipelines="true")
+            open_graph(page, address, name)
             take(page, "graph")
             open_graph(page, address, name, sid=ids[f"{name}.train_model"])
             show_code(page)
             take(page, "graph_code")
-            for dataset, picture in (("digits.manifest", "table"), (f"{name}.score_figure", "figure")):
+            previews = {
+                "table": "digits.manifest",
+                "figure": f"{name}.score_figure",
+                "gallery": f"{name}.gallery",
+            }
+            for picture, dataset in previews.items():
                 open_graph(page, address, name, sid=ids[dataset])
                 expand_preview(page)
                 take(page, f"graph_{picture}")

@@ -13,14 +13,22 @@ from urllib.request import urlopen
 
 from docsite.browser import serving
 
-SETTINGS = {"showFeatureHints": False, "theme": "light"}
+SETTINGS = {"showFeatureHints": False, "theme": "light", "visible": {"miniMap": False}}
+"""Of kedro-viz: the small map lies upon the graph."""
+REMEMBERED = {
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # else a chat takes a quarter of the window
+    "mlflow.workflowType_v1": "machine_learning",
+}
+"""What MLflow's pages keep in the browser of one who was there before."""
+CARD = "[data-testid=experiment-view-compare-runs-card]"
 
 
 def mlflow_server(project: Path) -> AbstractContextManager[str]:
     """Serve the runs of a project; gives the server's address."""
     command = [sys.executable, "-m", "mlflow", "server", "--port", "{port}", "--workers", "1"]
     store = ["--backend-store-uri", f"sqlite:///{project / 'mlflow.db'}"]
-    return serving([*command, *store], "/health", project, dict(os.environ))
+    silent = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return serving([*command, *store], "/health", project, os.environ | silent)
 
 
 def viz_server(project: Path, pipeline: str | None = None) -> AbstractContextManager[str]:
@@ -54,15 +62,58 @@ def newest_runs(project: Path, names: list[str]) -> tuple[str, list[str]]:
     return found[0].info.experiment_id, [run.info.run_id for run in found]
 
 
+def _settle(page: Any) -> None:
+    """Make MLflow's pages show themselves as to one who was there before."""
+    for key, value in REMEMBERED.items():
+        page.add_init_script(f"localStorage.setItem('{key}', {json.dumps(json.dumps(value))})")
+
+
+def open_charts(page: Any, address: str, experiment: str) -> None:
+    """Open the newest runs of MLflow's experiment with a chart for each metric, and wait for the charts.
+
+    The children of one `kedro run` are shown once their parent, the first row, is opened.
+    """
+    _settle(page)
+    page.goto(f"{address}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
+    page.locator(".ag-row button").first.click()
+    page.locator(f"{CARD} .js-plotly-plot").first.wait_for()
+
+
 def open_comparison(page: Any, address: str, experiment: str, runs: list[str]) -> None:
-    """Compare runs in MLflow's UI, and wait for the chart."""
+    """Compare runs in MLflow's UI, and wait for all of it."""
+    _settle(page)
     page.goto(f"{address}/#/compare-runs?{_query(runs=runs, experiments=[experiment])}")
     page.locator(".js-plotly-plot").first.wait_for()
     page.get_by_text("Show diff only").first.wait_for()
 
 
+def open_run(page: Any, address: str, experiment: str, run: str) -> None:
+    """Open the page of a run."""
+    _settle(page)
+    page.goto(f"{address}/#/experiments/{experiment}/runs/{run}")
+    page.get_by_text("About this run").wait_for()
+
+
+def drawn(page: Any) -> list[dict[str, Any]]:
+    """Return what the figures of the page draw: a list of traces each, with `type`, `name`, `x` and `y`."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.js-plotly-plot')].map(figure => ({
+            images: (figure.layout.images || []).length,
+            traces: figure.data.map(trace => ({
+                type: trace.type, name: trace.name, x: [...(trace.x || [])], y: [...(trace.y || [])]
+            }))
+        }))"""
+    )
+
+
 def _query(**values: Any) -> str:
     return "&".join(f"{key}={quote(json.dumps(value))}" for key, value in values.items())
+
+
+def file_server(folder: Path) -> AbstractContextManager[str]:
+    """Serve files, of a static build say; gives the server's address."""
+    command = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+    return serving(command, "/index.html", folder, dict(os.environ))
 
 
 def node_ids(address: str) -> dict[str, str]:

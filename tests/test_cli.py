@@ -127,6 +127,20 @@ def test_an_experiment_in_conf_local_is_a_pipeline(project, local):
     assert "digits.read_source" in done.stdout
 
 
+SILENT = """
+import cv_pipelines.settings
+from mlflow.telemetry.utils import is_telemetry_disabled
+print(is_telemetry_disabled())
+"""
+
+
+@pytest.mark.slow  # imports MLflow
+def test_mlflow_tells_its_makers_nothing(project, monkeypatch):
+    for name in ("CI", "DO_NOT_TRACK", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)  # each silences it, too
+    assert python(project, "-c", SILENT).stdout.split() == ["True"]
+
+
 CHECK = """
 import json, sys
 from pathlib import Path

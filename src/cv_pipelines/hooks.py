@@ -59,6 +59,7 @@ class ExperimentHooks:
         self.ensembles: dict[str, Ensemble] = {}
         self.studies: list[str] = []
         self.promotions: list[str] = []
+        self.configs: dict[str, ExperimentConfig] = {}
         self.works: dict[str, Path] = {}
         self.surroundings: Surroundings | None = None
         self.scored: list[str] = []
@@ -91,7 +92,7 @@ class ExperimentHooks:
         self.params: dict[str, Any] = catalog["parameters"].load()
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         try:
-            check_sections(self.project, self.params, namespaces)
+            self.configs = check_sections(self.project, self.params, namespaces)
         except ConfigError as error:
             raise click.ClickException(str(error)) from None  # the terminal shows the message alone
         known = find_experiments(self.project / "conf")
@@ -130,9 +131,7 @@ class ExperimentHooks:
         """Open an experiment's run before its first node reads anything, so that a bad file fails a run."""
         self.begins.setdefault(node.name, time.perf_counter())
         if self.tracker and node.namespace in self.experiments:
-            ensemble = self.ensembles.get(node.namespace)
-            task = {"task": ensemble.task, "source": ensemble.source} if ensemble else {}
-            self.tracker.start(node.namespace, task | self.params[node.namespace])
+            self.tracker.start(node.namespace, self.tracked_parameters(node.namespace))
         if self.tracker and node.namespace in self.studies:
             self.start_study(self.tracker, node.namespace)
         if self.tracker and node.namespace in self.promotions:
@@ -140,6 +139,13 @@ class ExperimentHooks:
             from cv_pipelines.promotion import registry
 
             registry.use(MlflowRegistry(self.tracker))
+
+    def tracked_parameters(self, name: str) -> dict[str, Any]:
+        """Return what it is run with, defaults too: a key that only one file names is else a difference."""
+        if ensemble := self.ensembles.get(name):
+            return {"task": ensemble.task, "source": ensemble.source} | self.params[name]
+        given = {key: self.params[name][key] for key in {"augment"} & self.params[name].keys()}
+        return self.configs[name].model_dump(mode="json", exclude={"augment"}, exclude_none=True) | given
 
     def start_study(self, tracker: Tracker, study: str) -> None:
         """Open the run of a study, and one of each of its trials when it begins."""

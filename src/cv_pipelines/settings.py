@@ -11,6 +11,9 @@ from cv_pipelines.hooks import ExperimentHooks
 # when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# MLflow tells its makers how it is used unless told not to, when it is imported; for Kedro: `.telemetry`.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from cv_pipelines.config import ExperimentConfig
 
 
-def check_sections(project: Path, params: dict[str, Any], namespaces: set[str]) -> None:
+def check_sections(
+    project: Path, params: dict[str, Any], namespaces: set[str]
+) -> dict[str, ExperimentConfig]:
     """Validate the sections of these names, and of all that they build on.
 
     Args:
         project: its folder.
         params: all sections, resolved.
         namespaces: sources, experiments, ensembles, studies, promotions; other names are passed over.
+
+    Returns:
+        The experiments among them and those that they build on, with their defaults.
 
     Raises:
         ConfigError: lists every defect with file, key, value and what is allowed.
@@ -64,6 +69,7 @@ def check_sections(project: Path, params: dict[str, Any], namespaces: set[str]) 
             defects.append(str(error))
     if defects:
         raise ConfigError("\n".join(defects))
+    return configs
 
 
 def place_of(project: Path, name: str) -> str:

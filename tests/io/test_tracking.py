@@ -172,6 +172,13 @@ def test_more_metrics_than_mlflow_takes_at_once_are_all_logged(tracker, kind):
     assert len(logged) == count
 
 
+def test_more_parameters_than_mlflow_takes_at_once_are_all_logged(tracker):
+    tracker.begin("a", ["a"])
+    tracker.start("a", {"model": {f"option_{i}": i for i in range(250)}})
+    tracker.end_all("FINISHED")
+    assert runs(tracker)["a"].data.params == {f"model.option_{i}": str(i) for i in range(250)}
+
+
 @given(st.text(min_size=1, max_size=60))
 def test_any_class_name_makes_a_metric_name_that_mlflow_takes(name):
     _validate_metric_name(module._key(f"iou/{name}"))

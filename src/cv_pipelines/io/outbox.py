@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 1000
 """Metrics in one `log_batch`, MLflow's limit."""
+PARAMETERS = 100
+"""Parameters in one, MLflow's limit."""
 PATIENCE = 30.0
 """Seconds before an unreachable server is asked again."""
 REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -155,7 +157,9 @@ class Outbox:
 
     def _apply(self, client: MlflowClient, run: str, kind: str, content: Any) -> None:
         if kind == "params":
-            client.log_batch(run, params=[Param(key, value) for key, value in content.items()])
+            entries = [Param(key, value) for key, value in content.items()]
+            for start in range(0, len(entries), PARAMETERS):
+                client.log_batch(run, params=entries[start : start + PARAMETERS])
         elif kind == "metrics":
             client.log_batch(run, metrics=[Metric(*entry) for entry in content])
         elif kind == "tags":
