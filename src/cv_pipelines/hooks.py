@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
+    from cv_pipelines.config import ExperimentConfig
     from cv_pipelines.io.tracking import Tracker
     from cv_pipelines.reproduction.record import Surroundings
 
