@@ -1,7 +1,7 @@
 """A detector in the style of YOLOv5, from the papers that its parts are described in.
 
-Cross-stage-partial backbone (Wang et al. 2020), spatial pyramid pooling (He et al. 2015), path aggregation (Liu
-et al. 2018), CIoU loss (Zheng et al. 2020), grid sensitivity removed, several anchors and cells an object
+Cross-stage-partial backbone (Wang et al. 2020), spatial pyramid pooling (He et al. 2015), path aggregation
+(Liu et al. 2018), CIoU loss (Zheng et al. 2020), grid sensitivity removed, several places an object
 (Bochkovskiy et al. 2020; Wang et al., Scaled-YOLOv4, 2021). Mosaic and the average of the weights are the
 experiment's: `augment` and `train.ema`.
 """
