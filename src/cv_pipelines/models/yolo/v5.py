@@ -24,9 +24,10 @@ from torchvision.ops import box_iou, complete_box_iou_loss
 from cv_pipelines.models.yolo.anchors import check_anchors, in_input, like_enough
 from cv_pipelines.models.yolo.detector import Truths, Yolo
 from cv_pipelines.models.yolo.grid import AnchorGrid, Anchors, divided, start_objectness
-from cv_pipelines.models.yolo.layers import CspStage, SpatialPyramidPooling, conv_block, scaled
+from cv_pipelines.models.yolo.layers import scaled
 from cv_pipelines.models.yolo.letterbox import Resize
 from cv_pipelines.models.yolo.selection import Selection
+from cv_pipelines.models.yolo.v5_network import CspBackbone, PathAggregation
 
 logger = logging.getLogger(__name__)
 
@@ -40,56 +41,6 @@ COCO_ANCHORS = (
 
 SHORTEST_SIDE = 1e-3
 """Pixels: keeps the ratio of sides in CIoU a number."""
-
-
-class CspBackbone(nn.Module):
-    """Five halvings; from the second on, each is followed by a cross-stage-partial stage."""
-
-    def __init__(self, channels: Sequence[int], depths: Sequence[int]) -> None:
-        super().__init__()
-        c = channels
-        self.stem = nn.Sequential(_conv(3, c[0], 6, 2))
-        self.stages = nn.ModuleList(
-            nn.Sequential(_conv(c[k], c[k + 1], 3, 2), CspStage(c[k + 1], c[k + 1], depth))
-            for k, depth in enumerate(depths)
-        )
-        self.pooling = SpatialPyramidPooling(c[-1])
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) to the maps of strides 8, 16 and 32."""
-        maps = [self.stem(x)]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
-        return [*maps[-3:-1], self.pooling(maps[-1])]
-
-
-class PathAggregation(nn.Module):
-    """A feature pyramid, and a path back down to the coarse maps (Liu et al., PANet, 2018 §3.1)."""
-
-    def __init__(self, channels: Sequence[int], depth: int) -> None:
-        super().__init__()
-        fine, middle, coarse = channels
-        self.lateral = nn.ModuleList([_conv(coarse, middle, 1), _conv(middle, fine, 1)])
-        self.up = nn.ModuleList(
-            [CspStage(2 * middle, middle, depth, False), CspStage(2 * fine, fine, depth, False)]
-        )
-        self.halve = nn.ModuleList([_conv(fine, fine, 3, 2), _conv(middle, middle, 3, 2)])
-        self.down = nn.ModuleList(
-            [CspStage(2 * fine, middle, depth, False), CspStage(2 * middle, coarse, depth, False)]
-        )
-
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Map three maps, finest first, to three of the same shapes."""
-        fine, middle, coarse = maps
-        top = self.lateral[0](coarse)
-        middle = self.lateral[1](self.up[0](torch.cat([F.interpolate(top, scale_factor=2.0), middle], dim=1)))
-        fine = self.up[1](torch.cat([F.interpolate(middle, scale_factor=2.0), fine], dim=1))
-        middle = self.down[0](torch.cat([self.halve[0](fine), middle], dim=1))
-        return [fine, middle, self.down[1](torch.cat([self.halve[1](middle), top], dim=1))]
-
-
-def _conv(in_channels: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return conv_block(in_channels, channels, kernel, stride, nn.SiLU)
 
 
 def decode(found: Tensor, cells: Tensor, strides: Tensor, anchors: Tensor) -> Tensor:
