@@ -1,6 +1,7 @@
 """The v5-style detector: which places learn an object, its loss by hand, what decoding can reach."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ FINE, MIDDLE, COARSE = 64, 16, 4
 LOG_2 = math.log(2)
 
 
+@cache
 def build(**options):
     anchors = [[8, 8], [16, 16], [40, 40]]
     weights = {"box_weight": 1.0, "objectness_weight": 1.0, "class_weight": 1.0}

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from cv_pipelines.models import builder
+from cv_pipelines.models.yolo.detector import paired_iou
 from cv_pipelines.models.yolo.letterbox import frame_of, in_squares
 from cv_pipelines.models.yolo.selection import Selection
 
@@ -118,6 +119,14 @@ def test_one_image_is_learnt_by_heart(model):
         ours = found["boxes"][found["labels"] == k]
         assert len(ours), k
         assert box_iou(ours[:1], boxes[k : k + 1]) > 0.5
+
+
+def test_paired_iou_is_the_diagonal_of_all_with_all():
+    torch.manual_seed(0)
+    a, b = crowded(40), crowded(40)
+    b[::2] = a[::2] + 1.5
+    assert torch.allclose(paired_iou(a, b), box_iou(a, b).diagonal())
+    assert paired_iou(a, b).max() > 0.2
 
 
 class TestLetterbox:

@@ -56,6 +56,19 @@ def gathered(targets: Sequence[dict[str, Tensor]], frames: Sequence[Frame]) -> T
     return truths.where((truths.sizes > 0).all(dim=1))
 
 
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU (…,) of each box with its counterpart; all with all would be the square of their number.
+
+    Args:
+        a: (…, 4) XYXY.
+        b: (…, 4) XYXY, of some area.
+    """
+    shared = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    areas = [(box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b)]
+    both = shared.clamp(min=0).prod(dim=-1)
+    return both / (areas[0] + areas[1] - both)
+
+
 def largest_at_each(places: Tensor, sizes: Tensor) -> Tensor:
     """Return the indices of the objects that get their place: the largest, where several claim one.
 

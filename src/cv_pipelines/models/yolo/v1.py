@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 
 from cv_pipelines.models.efficientnet import Weights
-from cv_pipelines.models.yolo.detector import Truths, Yolo, largest_at_each
+from cv_pipelines.models.yolo.detector import Truths, Yolo, largest_at_each, paired_iou
 from cv_pipelines.models.yolo.layers import scaled
 from cv_pipelines.models.yolo.letterbox import Resize
 from cv_pipelines.models.yolo.selection import Selection
@@ -141,7 +140,7 @@ class YoloV1(Yolo):
     def _responsible(self, found: Tensor, cell: Tensor, code: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the IoU (N,) of each object with the box that is responsible for it, and which that is."""
         corners = self.code.decode(cell[:, None], found)
-        overlaps = torch.stack([box_iou(corners[:, k], boxes).diagonal() for k in range(self.boxes)], dim=1)
+        overlaps = paired_iou(corners, boxes[:, None])
         nearness = -(found - code[:, None]).square().sum(dim=-1)
         none = (overlaps <= 0).all(dim=1, keepdim=True)
         responsible = torch.where(none, nearness, overlaps).argmax(dim=1)

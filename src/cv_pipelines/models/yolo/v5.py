@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.ops import box_iou, complete_box_iou_loss
+from torchvision.ops import complete_box_iou_loss
 
 from cv_pipelines.models.yolo.anchors import check_anchors, in_input, like_enough
-from cv_pipelines.models.yolo.detector import Truths, Yolo
+from cv_pipelines.models.yolo.detector import Truths, Yolo, paired_iou
 from cv_pipelines.models.yolo.grid import AnchorGrid, Anchors, divided, start_objectness
 from cv_pipelines.models.yolo.layers import scaled
 from cv_pipelines.models.yolo.letterbox import Resize
@@ -156,7 +156,7 @@ class YoloV5(Yolo):
     def _objectness(
         self, predictions: Tensor, image: Tensor, place: Tensor, said: Tensor, boxes: Tensor
     ) -> Tensor:
-        overlap = box_iou(said.detach(), boxes).diagonal() if len(place) else said.new_zeros(0)
+        overlap = paired_iou(said.detach(), boxes)
         wanted = torch.zeros_like(predictions[..., 4]).flatten()
         at = image * predictions.shape[1] + place
         wanted = wanted.scatter_reduce(0, at, overlap, "amax").view(predictions.shape[:2])
