@@ -14,7 +14,7 @@ from cv_pipelines.models.yolo.selection import Selection
 OPTIONS = {
     "yolo_v1": {"weights": "none", "width": 0.05, "hidden": 32, "head_stride": 1, "dropout": 0.0},
     "yolo_v3_tiny": {"width": 0.1},
-    "yolo_v5": {"width": 0.1},
+    "yolo_v5": {"width": 0.1, "box_weight": 1.0},
 }
 NONE = torch.zeros(0, 4)
 
@@ -101,6 +101,7 @@ def test_training_needs_targets(model):
         model([torch.randn(3, 64, 64)])
 
 
+@pytest.mark.slow  # trains for some seconds
 def test_one_image_is_learnt_by_heart(model):
     torch.manual_seed(0)
     image = torch.randn(3, 64, 64) * 0.1
@@ -108,7 +109,7 @@ def test_one_image_is_learnt_by_heart(model):
     for k, (x1, y1, x2, y2) in enumerate(boxes.int().tolist()):
         image[k, y1:y2, x1:x2] += 2
     optimizer = torch.optim.Adam(model.parameters(), 0.005)
-    for _ in range(120):
+    for _ in range(200):
         losses = model([image, image.clone()], [target(boxes)] * 2)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
