@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 HEAVY = (
@@ -230,4 +231,19 @@ def test_the_augmentation_gallery_of_a_prepared_source(project):
     assert "Gallery: here/gallery.html" in done.stdout
     page = (project / "here" / "gallery.html").read_text(encoding="utf8")
     assert "Augmentations: digits" in page
+    shutil.rmtree(project / "data")
+
+
+@pytest.mark.slow  # prepares a source and starts kedro twice
+def test_anchors_of_a_prepared_source_are_printed_as_a_parameters_file_takes_them(project):
+    done = python(project, "-m", "kedro", "cv", "anchors", "sample_coco")
+    assert "Error: sample_coco: not prepared" in done.stderr
+    done = python(project, "-m", "kedro", "run", "--pipelines", "data_sample_coco")
+    assert done.returncode == 0, done.stderr
+    done = python(project, "-m", "kedro", "cv", "anchors", "sample_coco", "--size", "128", "--count", "6")
+    assert done.returncode == 0, done.stderr
+    shapes = yaml.safe_load(done.stdout.splitlines()[0])["anchors"]
+    assert len(shapes) == 6
+    assert all(0.15 * 128 < side < 0.45 * 128 for shape in shapes for side in shape)
+    assert "best recall, sides' ratio 4 (yolo_v5)    1.000" in done.stdout
     shutil.rmtree(project / "data")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from kedro.framework.startup import ProjectMetadata
 
-from cv_pipelines.commands import data, doctor, plan, reproduce, results, retraining, training
+from cv_pipelines.commands import anchors, data, doctor, plan, reproduce, results, retraining, training
 from cv_pipelines.files import write_text
 from cv_pipelines.stages import dvc_yaml
 
@@ -39,6 +39,7 @@ for command in (
     data.raw,
     data.drift,
     data.augment_gallery,
+    anchors.anchors,
     doctor.doctor,
     plan.plan,
     reproduce.reproduce,

@@ -103,3 +103,7 @@ class ExportError(CvPipelinesError):
 
 class RetrainingError(CvPipelinesError):
     """A step of a retraining cannot begin, or git or GitHub refuse what it asks; names the command."""
+
+
+class AnchorError(ConfigError):
+    """Anchors fit the boxes that a detector is to learn badly or not at all; names the best recall."""

@@ -21,7 +21,18 @@ OPTIONS = {
     "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
     "unet": {"channels": [4, 8]},
+    "yolo_v1": {
+        "weights": "none",
+        "size": 64,
+        "width": 0.05,
+        "hidden": 32,
+        "dropout": 0.0,
+        "score_threshold": 0.0,
+    },
+    "yolo_v3_tiny": {"size": 64, "width": 0.1, "score_threshold": 0.0},
+    "yolo_v5": {"size": 64, "width": 0.1, "score_threshold": 0.0},
 }
+DETECTORS = ("fcos", "yolo_v1", "yolo_v3_tiny", "yolo_v5")
 IMAGES = (4, 3, 32, 32)
 SHAPES = {
     "conv_autoencoder": (IMAGES, IMAGES),
@@ -32,7 +43,7 @@ SHAPES = {
     "residual_cnn": (IMAGES, (4, CLASSES)),
     "unet": (IMAGES, (4, CLASSES, 32, 32)),
 }
-RGB_ONLY = ["efficientnet_lite0", "fcos", "pretrained_segmenter"]
+RGB_ONLY = ["efficientnet_lite0", "pretrained_segmenter", *DETECTORS]
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -51,7 +62,7 @@ def run(name, model):
     """The model's output, or the sum of a detector's losses, in training mode."""
     model.train()
     torch.manual_seed(1)
-    if name != "fcos":
+    if name not in DETECTORS:
         return model(torch.randn(SHAPES[name][0]))
     target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
     losses = model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)], [target, target])
@@ -80,10 +91,10 @@ def test_weights_saved_and_loaded_give_the_same_output(name, model, tmp_path):
     channels = 6 if name == "inception_1d" else 3
     again = builder(name)(channels, CLASSES, **OPTIONS[name])
     again.load_state_dict(load_file(tmp_path / "w.safetensors"))
-    x = [torch.randn(3, 64, 64)] if name == "fcos" else torch.randn(SHAPES[name][0])
+    x = [torch.randn(3, 64, 64)] if name in DETECTORS else torch.randn(SHAPES[name][0])
     with torch.no_grad():
         one, two = model.eval()(x), again.eval()(x)
-    if name == "fcos":
+    if name in DETECTORS:
         assert torch.equal(one[0]["boxes"], two[0]["boxes"])
         assert torch.equal(one[0]["scores"], two[0]["scores"])
     else:

@@ -1,6 +1,7 @@
 """Detection: scores by hand, empty predictions, the rows a detector gives."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pandas as pd
@@ -12,6 +13,8 @@ from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SampleDataset
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.data.schema import annotations_table
+from cv_pipelines.errors import AnchorError
+from cv_pipelines.models import builder
 from cv_pipelines.tasks.base import Context
 from cv_pipelines.tasks.detection import COLUMNS, Detection
 from cv_pipelines.tasks.detection_scores import image_scores
@@ -228,3 +231,12 @@ class TestFlip:
         assert "fuse_iou" not in Detection.score(boxes, part, Evaluate()).contract
         flipped = Detection.score(boxes, part, Evaluate(flip=True, fuse_iou=0.6))
         assert flipped.contract["fuse_iou"] == 0.6
+
+
+def test_anchors_that_fit_no_object_are_refused_before_training(box_source, experiment):
+    preprocessing = Preprocessing(size=None, mean=[0.0] * 3, std=[1.0] * 3)
+    context = Context(experiment("detection"), box_source, preprocessing)
+    for side, fits in ((24.0, True), (2.0, False)):
+        model = builder("yolo_v5")(3, 2, size=64, width=0.1, anchors=[[side, side]] * 3)
+        with nullcontext() if fits else pytest.raises(AnchorError, match=r"the 6 boxes.*best recall 0\.000"):
+            Detection(model, context).on_fit_start()

@@ -97,6 +97,12 @@ class SourceData:
             return torch.from_numpy(np.array(self.arrays["signals"][row]))
         return channels_first(np.array(self.arrays["images"][row]))
 
+    def box_sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return width and height of the boxes to train on, (N, 2) float64, and of the image of each."""
+        rows = _trained_on(self.annotations)
+        images = self.samples.set_index("sample_id")[["width", "height"]].loc[rows["sample_id"]]
+        return rows[["w", "h"]].to_numpy(np.float64), images.to_numpy(np.float64)
+
     def labels(self, index: int) -> list[int]:
         """Return the class indices of a sample."""
         return self.columns.labels_of(index)
@@ -284,8 +290,7 @@ class PackedObjects:
     """
 
     def __init__(self, data: SourceData, masks: bool = False) -> None:
-        rows = data.annotations
-        rows = rows[~(rows["iscrowd"] | rows["difficult"])]
+        rows = _trained_on(data.annotations)
         sample = pd.Index(data.samples["sample_id"]).get_indexer(rows["sample_id"])
         order = np.argsort(sample, kind="stable")
         xywh = rows[["x", "y", "w", "h"]].to_numpy(np.float32)[order]
@@ -306,6 +311,11 @@ class PackedObjects:
             self._starts[index] : self._starts[index + 1]
         ].to_pylist()
         return found
+
+
+def _trained_on(annotations: pd.DataFrame) -> pd.DataFrame:
+    """Leave out crowd regions and `difficult` objects."""
+    return annotations[~(annotations["iscrowd"] | annotations["difficult"])]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -19,6 +19,9 @@ MODELS = {
     "pretrained_segmenter": "cv_pipelines.models.segmenter:build",
     "residual_cnn": "cv_pipelines.models.residual:build",
     "unet": "cv_pipelines.models.unet:build",
+    "yolo_v1": "cv_pipelines.models.yolo.v1:build",
+    "yolo_v3_tiny": "cv_pipelines.models.yolo.v3_tiny:build",
+    "yolo_v5": "cv_pipelines.models.yolo.v5:build",
 }
 
 

@@ -57,6 +57,12 @@ class Detection(Task):
             "image": [item["image"].as_subclass(Tensor) for item in items],
         }
 
+    def on_fit_start(self) -> None:
+        """Let a detector with anchors refuse to learn objects that they do not fit."""
+        check = getattr(self.model, "check_boxes", None)
+        if check is not None:
+            check(*self.context.data.only("train").box_sizes())
+
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the sum of the detector's losses."""
         del batch_index
