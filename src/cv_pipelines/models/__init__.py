@@ -14,10 +14,14 @@ MODELS = {
     "conv_autoencoder": "cv_pipelines.models.autoencoder:build",
     "dcgan": "cv_pipelines.models.dcgan:build",
     "efficientnet_lite0": "cv_pipelines.models.efficientnet:build",
+    "faster_rcnn": "cv_pipelines.models.faster_rcnn:build",
     "fcos": "cv_pipelines.models.fcos:build",
     "inception_1d": "cv_pipelines.models.inception:build",
+    "mask_rcnn": "cv_pipelines.models.mask_rcnn:build",
     "pretrained_segmenter": "cv_pipelines.models.segmenter:build",
     "residual_cnn": "cv_pipelines.models.residual:build",
+    "retinanet": "cv_pipelines.models.retinanet:build",
+    "ssd": "cv_pipelines.models.ssd:build",
     "unet": "cv_pipelines.models.unet:build",
 }
 

@@ -33,6 +33,8 @@ class Detection(Task):
 
     def __init__(self, model: nn.Module, context: Context) -> None:
         super().__init__(model, context)
+        if getattr(model, "masks", False):
+            self.target = "masks"  # type: ignore[misc]
 
     @classmethod
     def n_outputs(cls, data: SourceData) -> int:
@@ -43,7 +45,8 @@ class Detection(Task):
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         """Keep images and targets as lists: sizes differ; `dropped` counts boxes that augmentation lost."""
         targets = [
-            {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4), "labels": item["labels"]}
+            {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4)}
+            | {key: item[key].as_subclass(Tensor) for key in ("labels", "masks") if key in item}
             for item in items
         ]
         dropped = sum(item.get("dropped", 0) for item in items)
