@@ -13,7 +13,7 @@ from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_stat
 
 CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
-DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd"]
+DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector"]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
@@ -26,6 +26,12 @@ OPTIONS = {
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
     "retinanet": {**SMALL, "width": 32},
     "ssd": {"weights": "none", "size": 64, "extra_widths": [16], "score_threshold": 0.0},
+    "torchvision_detector": {
+        "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "min_size": 64,
+        "max_size": 64,
+        "score_threshold": 0.0,
+    },
     "unet": {"channels": [4, 8]},
 }
 IMAGES = (4, 3, 32, 32)

@@ -22,6 +22,7 @@ MODELS = {
     "residual_cnn": "cv_pipelines.models.residual:build",
     "retinanet": "cv_pipelines.models.retinanet:build",
     "ssd": "cv_pipelines.models.ssd:build",
+    "torchvision_detector": "cv_pipelines.models.released:build",
     "unet": "cv_pipelines.models.unet:build",
 }
 

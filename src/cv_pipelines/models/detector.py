@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -78,17 +79,23 @@ class Resize(GeneralizedRCNNTransform):
 class Detector(nn.Module):
     """A torchvision detector under the contract of this project's detection task.
 
-    Classes count from 0 without a background. What comes out of the backbone and the heads is float32 under
-    autocast too: in bfloat16 the corner of an anchor 500 pixels from the edge is known to 2 pixels.
+    Classes count from 0 without a background and without gaps, however `net` numbers them. What comes out of
+    the backbone and the heads is float32 under autocast too: in bfloat16 the corner of an anchor 500 pixels
+    from the edge is known to 2 pixels.
 
     Args:
         net: a detector of `torchvision.models.detection`.
         heads: names of those of its modules whose outputs are decoded to scores, boxes and masks.
-        background: `net` counts the background as class 0.
+        numbers: what `net` calls each class; usually from 0, or from 1 where 0 is the background.
         masks: `net` learns masks, too.
     """
 
-    def __init__(self, net: nn.Module, heads: tuple[str, ...], background: bool, masks: bool = False) -> None:
+    numbers: Tensor
+    indices: Tensor
+
+    def __init__(
+        self, net: nn.Module, heads: Sequence[str], numbers: Sequence[int], masks: bool = False
+    ) -> None:
         super().__init__()
         plain: Any = net.transform
         net.transform = Resize(
@@ -100,8 +107,11 @@ class Detector(nn.Module):
             fixed_size=plain.fixed_size,
         )
         self.net = net
-        self.background = int(background)
         self.masks = masks
+        indices = torch.full((max(numbers) + 1,), -1)
+        indices[list(numbers)] = torch.arange(len(numbers))
+        self.register_buffer("numbers", torch.tensor(numbers), persistent=False)
+        self.register_buffer("indices", indices, persistent=False)
         for name in ("backbone", *heads):
             net.get_submodule(name).register_forward_hook(_in_float32)
 
@@ -120,12 +130,18 @@ class Detector(nn.Module):
             1, strongest first; where masks are learned, `masks` (K, 1, H, W), 0 to 1.
         """
         if targets is not None:
-            targets = [target | {"labels": target["labels"] + self.background} for target in targets]
+            targets = [target | {"labels": self.numbers[target["labels"]]} for target in targets]
         found: Any = self.net(images, targets)
         if self.training:
             losses: dict[str, Tensor] = found
             return losses
-        return [one | {"labels": one["labels"] - self.background} for one in found]
+        return [self._known(one | {"labels": self.indices[one["labels"]]}) for one in found]
+
+    @staticmethod
+    def _known(found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Drop what is of no class of ours: released detectors have outputs for numbers that none has."""
+        kept = found["labels"] >= 0
+        return found if kept.all() else {name: value[kept] for name, value in found.items()}
 
 
 def _in_float32(module: nn.Module, inputs: Any, output: Any) -> Any:

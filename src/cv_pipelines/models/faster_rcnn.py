@@ -149,4 +149,4 @@ def build(
         **region_parts(n_classes, backbone, first_stride, head_width, canonical_size),
         **NORMALISED,
     )
-    return Detector(net, HEADS, background=True)
+    return Detector(net, HEADS, numbers=range(1, n_classes + 1))

@@ -103,4 +103,4 @@ def build(
         detections_per_img=max_detections,
         **NORMALISED,
     )
-    return FCOSDetector(net, heads=("head",), background=False)
+    return FCOSDetector(net, heads=["head"], numbers=range(n_classes))

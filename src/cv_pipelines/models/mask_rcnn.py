@@ -94,4 +94,4 @@ def build(
         **region_parts(n_classes, backbone, first_stride, head_width, canonical_size),
         **NORMALISED,
     )
-    return Detector(net, (*HEADS, "roi_heads.mask_predictor"), background=True, masks=True)
+    return Detector(net, (*HEADS, "roi_heads.mask_predictor"), range(1, n_classes + 1), masks=True)

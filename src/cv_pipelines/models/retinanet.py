@@ -93,4 +93,4 @@ def build(
         detections_per_img=max_detections,
         **NORMALISED,
     )
-    return Detector(net, heads=("head",), background=False)
+    return Detector(net, heads=["head"], numbers=range(n_classes))

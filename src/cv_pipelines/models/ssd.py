@@ -131,4 +131,4 @@ def build(
         detections_per_img=max_detections,
         **NORMALISED,
     )
-    return Detector(net, heads=("head",), background=True)
+    return Detector(net, heads=["head"], numbers=range(1, n_classes + 1))
