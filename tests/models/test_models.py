@@ -12,14 +12,26 @@ from cv_pipelines.models import MODELS, builder
 from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_state, wrap_slow_convs
 
 CLASSES = 3
+SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
+DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector"]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
     "efficientnet_lite0": {"weights": "none"},
-    "fcos": {"weights": "none", "min_size": 64, "max_size": 64, "width": 32, "score_threshold": 0.0},
+    "faster_rcnn": {**SMALL, "width": 16, "head_width": 16, "proposals": 20},
+    "fcos": {**SMALL, "width": 32},
     "inception_1d": {"filters": 2, "kernels": [3, 5], "blocks": 2, "pool_after": [1]},
+    "mask_rcnn": {**SMALL, "width": 16, "head_width": 16, "mask_width": 8, "proposals": 20},
     "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
+    "retinanet": {**SMALL, "width": 32},
+    "ssd": {"weights": "none", "size": 64, "extra_widths": [16], "score_threshold": 0.0},
+    "torchvision_detector": {
+        "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "min_size": 64,
+        "max_size": 64,
+        "score_threshold": 0.0,
+    },
     "unet": {"channels": [4, 8]},
     "yolo_v1": {
         "weights": "none",
@@ -65,7 +77,8 @@ def run(name, model):
     if name not in DETECTORS:
         return model(torch.randn(SHAPES[name][0]))
     target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
-    losses = model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)], [target, target])
+    targets = [target | {"masks": torch.ones(1, height, 64, dtype=torch.uint8)} for height in (64, 48)]
+    losses = model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)], targets)
     return torch.stack(list(losses.values())).sum()
 
 
@@ -123,36 +136,10 @@ def test_rgb_models_refuse_other_channels(name):
         builder(name)(1, CLASSES, **OPTIONS[name])
 
 
-def test_detector_gives_detections_in_image_pixels():
-    torch.manual_seed(0)
-    detector = builder("fcos")(3, CLASSES, **OPTIONS["fcos"], max_detections=7).eval()
-    sizes = [(64, 64), (40, 90)]
-    with torch.no_grad():
-        found = detector([torch.randn(3, h, w) for h, w in sizes])
-    assert len(found) == 2
-    for (h, w), output in zip(sizes, found, strict=True):
-        assert 0 < len(output["boxes"]) <= 7
-        x1, y1, x2, y2 = output["boxes"].unbind(dim=1)
-        assert (x1 >= 0).all()
-        assert (y1 >= 0).all()
-        assert (x2 <= w).all()
-        assert (y2 <= h).all()
-        assert (output["labels"] < CLASSES).all()
-        assert (output["scores"].diff() <= 0).all()
-
-
-def test_detector_gives_losses_for_an_image_without_objects():
-    detector = builder("fcos")(3, CLASSES, **OPTIONS["fcos"]).train()
-    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    losses = detector([torch.randn(3, 64, 64)], [empty])
-    assert set(losses) == {"classification", "bbox_regression", "bbox_ctrness"}
-    assert all(torch.isfinite(loss) for loss in losses.values())
-
-
 @pytest.mark.parametrize(("stride", "extra", "levels"), [(8, False, 3), (16, False, 2), (4, True, 6)])
 def test_detector_pyramid_has_the_levels_asked_for(stride, extra, levels):
     options = {**OPTIONS["fcos"], "first_stride": stride, "extra_levels": extra}
-    backbone = builder("fcos")(3, CLASSES, **options).fcos.backbone.eval()
+    backbone = builder("fcos")(3, CLASSES, **options).net.backbone.eval()
     with torch.no_grad():
         maps = list(backbone(torch.randn(1, 3, 64, 64)).values())
     assert len(maps) == levels

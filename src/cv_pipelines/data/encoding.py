@@ -24,6 +24,12 @@ def decode_png(data: bytes) -> np.ndarray:
         return np.asarray(image)
 
 
+def encode_segmentation(mask: np.ndarray) -> str:
+    """Pack an (H, W) mask, of which what is not 0 counts, as JSON of COCO's compressed run lengths."""
+    packed = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    return json.dumps({"size": list(mask.shape), "counts": packed["counts"].decode("ascii")})
+
+
 def decode_segmentation(text: str, height: int, width: int) -> np.ndarray:
     """Draw an object of `annotations.segmentation` as an (H, W) uint8 mask of 0 and 1.
 

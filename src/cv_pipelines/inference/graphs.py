@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torchvision.models.detection import FCOS
 
 from cv_pipelines.data.encoding import encode_png
 from cv_pipelines.errors import ExportError
 from cv_pipelines.inference.model import Trained
 from cv_pipelines.inference.traceable import make_traceable
-from cv_pipelines.models.fcos import Detector
+from cv_pipelines.models.fcos import FCOSDetector
 from cv_pipelines.tasks.autoencoder import channels_last
 from cv_pipelines.tasks.classification import Classification
 from cv_pipelines.tasks.segmentation import Segmentation, at_size
@@ -189,9 +190,9 @@ class BoxGraph(Graph):
     multiple = 32
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> FCOSDetector:
         """The model."""
-        return cast(Detector, self.task.model)
+        return cast(FCOSDetector, self.task.model)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W) float32, 0 to 255, resized and filled up, to (B, places, 4 + classes)."""
@@ -200,7 +201,7 @@ class BoxGraph(Graph):
 
     def fitted(self, sample: np.ndarray) -> np.ndarray:
         """Resize an image as the detector does, and fill it up with the mean colour."""
-        image, _ = self.detector.fcos.transform.resize(torch.from_numpy(sample).float())
+        image, _ = cast(FCOS, self.detector.net).transform.resize(torch.from_numpy(sample).float())
         height, width = image.shape[1:]
         shape = (len(image), height + -height % self.multiple, width + -width % self.multiple)
         canvas = self.task.normalize.mean.view(-1, 1, 1).expand(shape).clone()
@@ -255,6 +256,6 @@ def graph_of(trained: Trained) -> Graph:
             f"{trained.name}: evaluate.suppression: that choice among boxes is made after the model, and is "
             "not in the graph; `kedro cv predict` does it"
         )
-    if trained.task_name == "detection" and not isinstance(trained.task.model, Detector):
+    if trained.task_name == "detection" and not isinstance(trained.task.model, FCOSDetector):
         raise ExportError(f"{trained.name}: only detectors of the kind `fcos` can be exported")
     return GRAPHS[trained.task_name](trained).eval()

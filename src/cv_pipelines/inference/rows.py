@@ -41,12 +41,15 @@ SEVERAL = 0.5
 """Probability from which a class counts where a sample may have several."""
 
 
-def prediction_schema(task: str, categories: Categories) -> pa.Schema:
+def prediction_schema(task: str, categories: Categories, masks: bool = False) -> pa.Schema:
     """Return the columns of a task's predictions.
 
-    Of a multi-label source, `label` is a list of the classes from 0.5 on, and there is no `confidence`.
+    Of a multi-label source, `label` is a list of the classes from 0.5 on, and there is no `confidence`. A
+    detector that finds `masks` gives each as run lengths, in COCO's form as JSON.
     """
     fields = _PREDICTIONS[task]
+    if masks:
+        fields = [*fields, ("segmentation", pa.string())]
     if fields is _CLASSES and categories.multi_label:
         fields = [_ID, ("label", pa.list_(pa.string())), _CLASSES[-1]]
     return pa.schema(fields)

@@ -2,63 +2,28 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import FCOS
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
-from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from cv_pipelines.models.efficientnet import Weights, encoder
-
-STRIDES = (2, 4, 8, 16, 32)
-
-
-class PyramidBackbone(nn.Module):
-    """A timm encoder and a feature pyramid (Lin et al. 2017); maps are named by level."""
-
-    def __init__(self, weights: Weights, first_level: int, out_channels: int, extra_levels: bool) -> None:
-        super().__init__()
-        self.encoder = encoder(weights)
-        self.first = first_level
-        widths: list[int] = self.encoder.feature_info.channels()[first_level:]  # type: ignore[union-attr,operator]
-        extra = LastLevelP6P7(out_channels, out_channels) if extra_levels else None
-        self.fpn = FeaturePyramidNetwork(widths, out_channels, extra)
-        self.out_channels = out_channels
-
-    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Map (B, 3, H, W) to the pyramid's maps, finest first."""
-        maps = self.encoder(x)[self.first :]
-        pyramid: OrderedDict[str, Tensor] = self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps)))
-        return pyramid
+from cv_pipelines.models.detector import (
+    NORMALISED,
+    STRIDES,
+    Detector,
+    PyramidBackbone,
+    check_channels,
+    pyramid_anchors,
+)
+from cv_pipelines.models.efficientnet import Weights
 
 
-class Detector(nn.Module):
-    """torchvision's FCOS; `encoder` is the part that pretraining starts."""
-
-    def __init__(self, fcos: FCOS) -> None:
-        super().__init__()
-        self.fcos = fcos
-
-    def forward(
-        self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """In training, map images and targets (boxes XYXY, labels) to losses; else images to detections.
-
-        Args:
-            images: (3, H, W) float each, normalised; sizes may differ.
-            targets: a dict an image with `boxes` (N, 4) and `labels` (N,) int64.
-
-        Returns:
-            Losses by name, or a dict an image with `boxes` (K, 4) in its own pixels, `labels`, `scores`.
-        """
-        found: dict[str, Tensor] | list[dict[str, Tensor]] = self.fcos(images, targets)
-        return found
+class FCOSDetector(Detector):
+    """torchvision's FCOS, which can also say what it sees before it chooses among boxes."""
 
     def dense(self, x: Tensor) -> Tensor:
         """Return what is found at every place of every level, before any choice among overlapping boxes.
@@ -70,21 +35,22 @@ class Detector(nn.Module):
             (B, places, 4 + classes): distances of the place to the left, upper, right and lower side of its
             box, in strides of its level; then the score of each class, 0 to 1.
         """
-        found = self.fcos.head(list(self.fcos.backbone(x).values()))
+        net = cast(FCOS, self.net)
+        found = net.head(list(net.backbone(x).values()))
         scores = torch.sqrt(found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid())
         return torch.cat([found["bbox_regression"], scores], dim=2)
 
     def rule(self) -> dict[str, Any]:
         """Say how images are resized, and how boxes are chosen from what `dense` returns."""
-        fcos = self.fcos
+        net = cast(FCOS, self.net)
         return {
-            "shorter_side": fcos.transform.min_size[-1],
-            "longer_side": fcos.transform.max_size,
-            "strides": [size for (size,) in fcos.anchor_generator.sizes],
-            "score_threshold": fcos.score_thresh,
-            "candidates": fcos.topk_candidates,
-            "overlap": fcos.nms_thresh,
-            "most": fcos.detections_per_img,
+            "shorter_side": net.transform.min_size[-1],
+            "longer_side": net.transform.max_size,
+            "strides": [size for (size,) in net.anchor_generator.sizes],
+            "score_threshold": net.score_thresh,
+            "candidates": net.topk_candidates,
+            "overlap": net.nms_thresh,
+            "most": net.detections_per_img,
         }
 
 
@@ -102,7 +68,7 @@ def build(
     score_threshold: float = 0.05,
     nms_threshold: float = 0.5,
     max_detections: int = 100,
-) -> Detector:
+) -> FCOSDetector:
     """Build the detector.
 
     Args:
@@ -122,22 +88,19 @@ def build(
     Raises:
         ValueError: the images are not RGB.
     """
-    if in_channels != 3:
-        raise ValueError(f"fcos reads RGB images; the source gives {in_channels} channels")
-    backbone = PyramidBackbone(weights, STRIDES.index(first_stride), width, extra_levels)
+    check_channels("fcos", in_channels)
+    extra = LastLevelP6P7(width, width) if extra_levels else None
     levels = len(STRIDES) - STRIDES.index(first_stride) + 2 * extra_levels
-    sizes = tuple((first_stride * 2**level,) for level in range(levels))
-    fcos = FCOS(
-        backbone,
+    net = FCOS(
+        PyramidBackbone(weights, first_stride, width, extra),
         n_classes,
         min_size=min_size,
         max_size=max_size,
-        image_mean=[0.0, 0.0, 0.0],  # images come normalised
-        image_std=[1.0, 1.0, 1.0],
-        anchor_generator=AnchorGenerator(sizes, ((1.0,),) * levels),
+        anchor_generator=pyramid_anchors(first_stride, levels, scale=1.0, octaves=1, ratios=[1.0]),
         head=FCOSHead(width, 1, n_classes, head_convs),
         score_thresh=score_threshold,
         nms_thresh=nms_threshold,
         detections_per_img=max_detections,
+        **NORMALISED,
     )
-    return Detector(fcos)
+    return FCOSDetector(net, heads=["head"], numbers=range(n_classes))

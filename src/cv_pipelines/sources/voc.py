@@ -10,7 +10,6 @@ IJCV 88(2), 2010.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_dilation
 
+from cv_pipelines.data.encoding import encode_segmentation
 from cv_pipelines.data.images import scan_masks
 from cv_pipelines.data.inspection import ImageInfo, image_columns, inspect_image, scan_images
 from cv_pipelines.data.parallel import in_parallel
@@ -274,12 +273,7 @@ def _object_masks(root: Path, asked: tuple[str, ImageInfo, list[int]]) -> dict[i
         return BadSampleError("mask of another size or mode", detail)
     with Image.open(root / path) as image:
         values = np.asarray(image)
-    return {number: _rle(values == number) for number in numbers if (values == number).any()}
-
-
-def _rle(mask: np.ndarray) -> str:
-    packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return json.dumps({"size": list(mask.shape), "counts": packed["counts"].decode("ascii")})
+    return {number: encode_segmentation(values == number) for number in numbers if (values == number).any()}
 
 
 def _facts(year: int, task: Task, lists: dict[str, str], without_mask: int) -> dict[str, Any]:

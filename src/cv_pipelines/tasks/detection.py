@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from cv_pipelines.config import Evaluate
 from cv_pipelines.data.datasets import SourceData, Target
+from cv_pipelines.data.encoding import encode_segmentation
+from cv_pipelines.errors import ConfigError
 from cv_pipelines.models.suppression import suppressed
 from cv_pipelines.tasks.base import Context, Scores, Task
 from cv_pipelines.tasks.detection_scores import full_scores, protocol_scores, table_of
@@ -33,6 +35,12 @@ class Detection(Task):
 
     def __init__(self, model: nn.Module, context: Context) -> None:
         super().__init__(model, context)
+        if getattr(model, "masks", False):
+            if context.config.evaluate.flip:
+                raise ConfigError(
+                    f"evaluate.flip: {context.config.model.name} finds masks, which are not fused"
+                )
+            self.target = "masks"  # type: ignore[misc]
 
     @classmethod
     def n_outputs(cls, data: SourceData) -> int:
@@ -43,7 +51,8 @@ class Detection(Task):
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         """Keep images and targets as lists: sizes differ; `dropped` counts boxes that augmentation lost."""
         targets = [
-            {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4), "labels": item["labels"]}
+            {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4)}
+            | {key: item[key].as_subclass(Tensor) for key in ("labels", "masks") if key in item}
             for item in items
         ]
         dropped = sum(item.get("dropped", 0) for item in items)
@@ -94,19 +103,26 @@ class Detection(Task):
                 output["boxes"].float().cpu().numpy().astype(float),
                 output["labels"].cpu().numpy(),
                 output["scores"].float().cpu().numpy(),
+                _packed(output["masks"]) if "masks" in output else None,
             )
             for output in found
         ]
 
     @classmethod
     def rows_of(cls, sample_id: str, output: Detections) -> list[dict[str, Any]]:
-        """Return a row a detection: `sample_id`, `category`, `score`, `x`, `y`, `w`, `h` in image pixels."""
+        """Return a row a detection: `COLUMNS`, and `segmentation` where masks are found.
+
+        Boxes `x`, `y`, `w`, `h` are in image pixels; a mask is packed as `encode_segmentation` says.
+        """
         boxes = zip(output.corners, output.labels, output.scores, strict=True)
         rows = (
             (sample_id, int(label), float(score), x1, y1, x2 - x1, y2 - y1)
             for (x1, y1, x2, y2), label, score in boxes
         )
-        return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        found = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        if output.segmentations is None:
+            return found
+        return [row | {"segmentation": mask} for row, mask in zip(found, output.segmentations, strict=True)]
 
     @classmethod
     def fuse(cls, outputs: Iterable[Detections], weights: Sequence[float], evaluate: Evaluate) -> Detections:
@@ -125,3 +141,8 @@ class Detection(Task):
         """Score by the protocol alone, with the back end that is asked for while training."""
         backend = evaluate.validation_backend
         return protocol_scores(table_of(predictions), data, evaluate, backend).values
+
+
+def _packed(masks: Tensor) -> list[str]:
+    """Pack masks (K, 1, H, W), 0 to 1: from a half on, a pixel belongs to the object."""
+    return [encode_segmentation(mask) for mask in (masks[:, 0] >= 0.5).cpu().numpy()]

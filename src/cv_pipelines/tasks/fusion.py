@@ -24,11 +24,14 @@ class Detections:
         corners: (N, 4) float64 x1, y1, x2, y2 in image pixels.
         labels: (N,) int class indices.
         scores: (N,) float, 0 to 1.
+        segmentations: a mask each, as `data.encoding.encode_segmentation` packs it; None where only boxes
+            are found. What is mirrored or fused has none.
     """
 
     corners: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+    segmentations: list[str] | None = None
 
     def mirrored(self, width: int) -> Self:
         """Return the same boxes in the image mirrored left to right, which is `width` pixels wide."""
