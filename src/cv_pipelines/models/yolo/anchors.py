@@ -91,7 +91,7 @@ def find_anchors(sizes: Tensor, count: int, seed: int = 0) -> Tensor:
     Raises:
         AnchorError: there are fewer different shapes than anchors.
     """
-    kinds = len(sizes.unique(dim=0))
+    kinds = len(sizes.unique(dim=0))  # type: ignore[no-untyped-call]
     if kinds < count:
         raise AnchorError(f"{count} anchors: the boxes have only {kinds} different shapes; that is the most")
     generator = torch.Generator().manual_seed(seed)
@@ -99,7 +99,7 @@ def find_anchors(sizes: Tensor, count: int, seed: int = 0) -> Tensor:
     nearest = torch.full((len(sizes),), -1)
     for _ in range(ITERATIONS):
         overlap, now = shape_iou(sizes, centres).max(dim=1)
-        for empty in set(range(count)) - set(now.unique().tolist()):
+        for empty in set(range(count)) - set(now.unique().tolist()):  # type: ignore[no-untyped-call]
             now[overlap.argmin()] = empty  # it takes the box that is served worst
             overlap[overlap.argmin()] = 1.0
         if torch.equal(now, nearest):

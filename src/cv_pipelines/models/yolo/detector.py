@@ -77,7 +77,7 @@ def largest_at_each(places: Tensor, sizes: Tensor) -> Tensor:
         sizes: (N, 2) width and height.
     """
     order = sizes.prod(dim=1).argsort(descending=True, stable=True)
-    claimed, which = places[order].unique(return_inverse=True)
+    claimed, which = places[order].unique(return_inverse=True)  # type: ignore[no-untyped-call]
     rank = torch.arange(len(order), device=places.device)
     first = rank.new_full((len(claimed),), len(order)).scatter_reduce(0, which, rank, "amin")
     return order[first]

@@ -90,7 +90,7 @@ class AnchorGrid(nn.Module):
 
     def flat(self, maps: Sequence[Tensor]) -> Tensor:
         """Bring maps (B, A · K, H, W) of all levels to (B, P, K), in the order of the places."""
-        rows = [one.unflatten(1, (self.each, -1)).permute(0, 1, 3, 4, 2).flatten(1, 3) for one in maps]
+        rows = [one.unflatten(1, (self.each, -1)).permute(0, 1, 3, 4, 2).flatten(1, 3) for one in maps]  # type: ignore[no-untyped-call]
         return torch.cat(rows, dim=1)
 
 

@@ -134,7 +134,7 @@ class YoloV1(Yolo):
 
     def _split(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return boxes (…, B, 5) and classes (…, C)."""
-        boxes, classes = numbers.split([5 * self.boxes, self.n_classes], dim=-1)
+        boxes, classes = numbers.split([5 * self.boxes, self.n_classes], dim=-1)  # type: ignore[no-untyped-call]
         return boxes.unflatten(-1, (self.boxes, 5)), classes
 
     def _responsible(self, found: Tensor, cell: Tensor, code: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
