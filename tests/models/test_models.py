@@ -13,7 +13,8 @@ from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_stat
 
 CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
-DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector"]
+YOLOS = ["yolo_v1", "yolo_v3_tiny", "yolo_v5"]
+DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector", *YOLOS]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
@@ -44,7 +45,6 @@ OPTIONS = {
     "yolo_v3_tiny": {"size": 64, "width": 0.1, "score_threshold": 0.0},
     "yolo_v5": {"size": 64, "width": 0.1, "score_threshold": 0.0},
 }
-DETECTORS = ("fcos", "yolo_v1", "yolo_v3_tiny", "yolo_v5")
 IMAGES = (4, 3, 32, 32)
 SHAPES = {
     "conv_autoencoder": (IMAGES, IMAGES),

@@ -189,7 +189,7 @@ def ranks_of(work):
         try:
             command = (folder / "cmdline").read_text().split("\0")
             environment = dict(
-                line.split("=", 1) for line in (folder / "environ").read_text().split("\0") if line
+                line.split("=", 1) for line in (folder / "environ").read_text().split("\0") if "=" in line
             )
         except OSError:
             continue
