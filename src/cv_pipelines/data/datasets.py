@@ -84,8 +84,12 @@ class SourceData:
         sizes = self.samples[["height", "width"]].drop_duplicates().to_numpy()
         return [self.channels, *map(int, sizes[0])] if len(sizes) == 1 else None
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int, view: bool = False) -> Tensor:
         """Read a sample: image (C, H, W) uint8 or signal (C, T) float32.
+
+        Args:
+            index: of the sample.
+            view: an image may be a view of what is stored, which must not be written to.
 
         Raises:
             SampleError: its file cannot be read.
@@ -95,7 +99,8 @@ class SourceData:
             return channels_first(self._opened("media", index, read_rgb))
         if self.kind == "signal":
             return torch.from_numpy(np.array(self.arrays["signals"][row]))
-        return channels_first(np.array(self.arrays["images"][row]))
+        image = self.arrays["images"][row]
+        return channels_first(image if view else np.array(image))
 
     def box_sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return width and height of the boxes to train on, (N, 2) float64, and of the image of each."""
@@ -207,8 +212,8 @@ class SampleDataset(Dataset[Item]):
         self.target = target
         self.augment = augment
         self.seed = seed
-        cuts = augment is not None and getattr(augment, "cuts", False)
-        self.size = None if cuts else size
+        self.cuts = augment is not None and getattr(augment, "cuts", False)
+        self.size = None if self.cuts else size
         self.objects = PackedObjects(data, target == "masks") if target in ("boxes", "masks") else None
         _ = data.columns  # packed here, once, and not in every worker
 
@@ -242,7 +247,7 @@ class SampleDataset(Dataset[Item]):
         return self._item((index + 1) % len(self))
 
     def _read(self, index: int) -> Item:
-        tensor = self.data.read(index)
+        tensor = self.data.read(index, view=self.cuts)
         if self.data.kind == "signal":
             return {"signal": tensor, **self._class_target(index), "index": index}
         item: Item = {"image": tensor.as_subclass(tv_tensors.Image), "index": index}

@@ -58,9 +58,9 @@ class Packed:
 
     @classmethod
     def open(cls, entry: Path, channels: int | None) -> Packed:
-        """Map an entry of the cache."""
+        """Map an entry of the cache; tensors may view it, and what is written to one reaches no file."""
         size = (entry / PIXELS).stat().st_size
-        pixels = np.memmap(entry / PIXELS, np.uint8, "r") if size else np.empty(0, np.uint8)
+        pixels = np.memmap(entry / PIXELS, np.uint8, "c") if size else np.empty(0, np.uint8)
         return cls(entry, channels, pixels, np.load(entry / INDEX))
 
     def __reduce__(self) -> Any:
@@ -76,7 +76,7 @@ class Packed:
         return len(self.index)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Return (H, W, 3) or (H, W) uint8, read-only and without a copy."""
+        """Return (H, W, 3) or (H, W) uint8 without a copy: not to be written to."""
         start, height, width = self.index[row].tolist()
         shape = (height, width) if self.channels is None else (height, width, self.channels)
         end = start + height * width * (self.channels or 1)

@@ -252,7 +252,11 @@ def _boxes(
         for name in names.to_pylist()
     }
     complete = (folder / "val").is_dir()
-    wanted = samples["sample_id"].isin(there) | ((samples["split"] == "test") & complete)
+    wanted = (samples["split"] == "test") & complete
+    if there:
+        wanted |= samples["sample_id"].isin(there)
+    if not wanted.any():
+        return boxes_table([])
     some = samples.loc[wanted, ["sample_id", "width", "height"]]
     rows = list(some.itertuples(index=False, name=None))
     paths = [f"{files.prefix}Annotations/CLS-LOC/{sample_id}.xml" for sample_id, _, _ in rows]

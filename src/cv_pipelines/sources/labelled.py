@@ -63,18 +63,19 @@ class Listing:
         """
         counts, splits, labels, groups = zip(*self._runs, strict=True)
         run = np.repeat(np.arange(len(counts)), counts)[rows]
+        kept = np.bincount(run, minlength=len(counts)).tolist()
         ids = pa.chunked_array(self._ids, TEXT)
         if len(rows) < len(ids):
             ids = ids.take(pa.array(rows))
         group = ids
         if any(groups):
-            named = pa.array(groups, TEXT).take(pa.array(run))
+            named = _repeated(groups, kept)
             group = pc.if_else(pc.equal(named, ""), ids, named)
         lists = np.empty(max(labels) + 1, object)
         lists[:] = [[label] for label in range(len(lists))]
         return {
             "sample_id": pd.Series(ids, dtype="str"),
-            "split": pd.Series(pa.array(splits, TEXT).take(pa.array(run)), dtype="str"),
+            "split": pd.Series(_repeated(splits, kept), dtype="str"),
             "group": pd.Series(group, dtype="str"),
             "labels": lists[np.array(labels)[run]],
         }
@@ -85,6 +86,11 @@ def _packed(texts: Texts) -> pa.LargeStringArray:
         return texts if isinstance(texts, pa.Array) else pa.array(texts, TEXT)
     except UnicodeEncodeError as error:
         raise SourceError(f"{error.object!r}: a file name that is not UTF-8; rename the file") from None
+
+
+def _repeated(texts: Sequence[str], counts: Sequence[int]) -> pa.ChunkedArray:
+    parts = [pa.repeat(pa.scalar(text, TEXT), n) for text, n in zip(texts, counts, strict=True)]
+    return pa.chunked_array(parts, TEXT)
 
 
 def packed_names(folder: Path, suffix: str) -> pa.LargeStringArray:
