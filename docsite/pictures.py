@@ -62,13 +62,13 @@ def reports() -> None:
 def mlflow() -> None:
     """Take the charts of the newest runs, and the parameters in which two of them differ."""
     experiment, runs = newest_runs(PROJECT, PAIR)
-    with mlflow_server(PROJECT) as address, opened(1500, 950) as page:
+    with mlflow_server(PROJECT) as address, opened(1700, 950) as page:
         open_charts(page, address, experiment)
         take(page, "mlflow")
         open_comparison(page, address, experiment, runs)
         switch = page.get_by_text("Show diff only").first
         switch.click()
-        switch.evaluate("element => element.scrollIntoView()")
+        page.get_by_text("Run details").first.evaluate("element => element.scrollIntoView()")
         take(page, "mlflow_parameters")
 
 
@@ -77,7 +77,7 @@ def graph() -> None:
     name = "classification_digits"
     with viz_server(PROJECT, name) as address:
         ids = node_ids(address)
-        with opened(1500, 1000) as page:
+        with opened(1900, 1000) as page:
             open_graph(page, address, name)
             take(page, "graph")
             open_graph(page, address, name, sid=ids[f"{name}.train_model"])

@@ -137,7 +137,7 @@ def test_parameters_scores_curves_and_files_are_logged(tracker, tmp_path):
     }
     curve = client.get_metric_history(run.info.run_id, "val_loss")
     assert [(entry.step, entry.value) for entry in curve] == [(0, 2.0), (1, 1.0)]
-    assert run.data.metrics["val_loss/seed_5"] == 4.0
+    assert run.data.metrics["seed_5/val_loss"] == 4.0
     assert np.isnan(run.data.metrics["lr"])
     assert (run.data.metrics["accuracy"], run.data.metrics["iou/traffic light"]) == (0.5, 0.25)
     assert "map_large" not in run.data.metrics

@@ -241,7 +241,7 @@ class Tracker:
         self.outbox.deliver()
 
     def log_history(self, experiment: str, history: pd.DataFrame) -> None:
-        """Log curves: the first seed under plain names, others as `<name>/seed_<n>`."""
+        """Log curves: the first seed under plain names, others as `seed_<n>/<name>`, charts of their own."""
         self.record(
             experiment, history[["seed", "epoch", "name", "value"]].itertuples(index=False, name=None)
         )
@@ -254,7 +254,7 @@ class Tracker:
                 return
             seeds = self.parameters[experiment].get("train", {}).get("seeds", [0])
             points = {
-                (name if seed == seeds[0] else f"{name}/seed_{seed}", int(epoch)): float(value)
+                (name if seed == seeds[0] else f"seed_{seed}/{name}", int(epoch)): float(value)
                 for seed, epoch, name, value in rows
             }
             known = self.points[experiment]

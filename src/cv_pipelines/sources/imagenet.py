@@ -27,7 +27,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
@@ -42,6 +41,7 @@ from cv_pipelines.data.schema import (
 )
 from cv_pipelines.errors import BadSampleError, SourceError
 from cv_pipelines.sources.labelled import (
+    BYTES,
     TEXT,
     Listing,
     below,
@@ -171,8 +171,8 @@ def _list_train(files: _Files, index: dict[str, int], listing: Listing, quaranti
         if wnid in index:
             paths = below(f"{media}/{wnid}", names)
             # both ends are ASCII, and bytes are cut in half the time
-            ids = pc.binary_slice(paths.cast(pa.large_binary()), len(media) - len("train"), -len(".JPEG"))
-            listing.add(ids.cast(TEXT), paths, "train", index[wnid])
+            ids = pc.binary_slice(paths.view(BYTES), len(media) - len("train"), -len(".JPEG")).view(TEXT)
+            listing.add(ids, paths, "train", index[wnid])
         elif (files.images / "train" / wnid).is_dir():
             quarantine.drop(f"{media}/{wnid}", "unknown class", f"not among {len(index)} synsets")
 

@@ -18,7 +18,7 @@ from cv_pipelines.data.inspection import scan_columns
 from cv_pipelines.data.schema import Quarantine, samples_frame
 from cv_pipelines.errors import SourceError
 
-TEXT = pa.large_string()
+TEXT, BYTES = pa.large_string(), pa.large_binary()
 LISTERS = 4
 """Folders that are listed at a time."""
 
@@ -59,14 +59,14 @@ class Listing:
         """Return the columns of `samples` that are known of some files.
 
         Args:
-            rows: (N,) int64, which of them, in order.
+            rows: (N,) int64, which of them, rising.
         """
         counts, splits, labels, groups = zip(*self._runs, strict=True)
-        run = np.repeat(np.arange(len(counts)), counts)[rows]
-        kept = np.bincount(run, minlength=len(counts)).tolist()
         ids = pa.chunked_array(self._ids, TEXT)
+        kept = list(counts)
         if len(rows) < len(ids):
             ids = ids.take(pa.array(rows))
+            kept = np.diff(np.searchsorted(rows, [0, *np.cumsum(counts)])).tolist()
         group = ids
         if any(groups):
             named = _repeated(groups, kept)
@@ -77,7 +77,7 @@ class Listing:
             "sample_id": pd.Series(ids, dtype="str"),
             "split": pd.Series(_repeated(splits, kept), dtype="str"),
             "group": pd.Series(group, dtype="str"),
-            "labels": lists[np.array(labels)[run]],
+            "labels": np.repeat(lists[list(labels)], kept),
         }
 
 
@@ -106,7 +106,7 @@ def packed_names(folder: Path, suffix: str) -> pa.LargeStringArray:
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}; expected a folder that can be read") from None
     try:
-        names = pa.array(listed, pa.large_binary()).cast(TEXT)
+        names = pa.array(listed, BYTES).cast(TEXT)
     except pa.ArrowInvalid:
         names = _packed([os.fsdecode(name) for name in listed])  # says which is no UTF-8
     names = names.filter(pc.ends_with(names, suffix))
@@ -121,7 +121,7 @@ def packed_names_of(folders: Sequence[Path], suffix: str) -> Iterator[pa.LargeSt
 
 def below(folder: str, names: pa.LargeStringArray) -> pa.LargeStringArray:
     """Return the paths of names in a folder."""
-    return pc.binary_join_element_wise(pa.scalar(folder, TEXT), names, pa.scalar("/", TEXT))
+    return pc.binary_replace_slice(names.view(BYTES), 0, 0, f"{folder}/".encode()).view(TEXT)
 
 
 def names_in(folder: Path, suffix: str) -> list[str]:
