@@ -242,7 +242,7 @@ def killed(monkeypatch):
 @pytest.mark.slow
 def test_a_killed_study_ends_as_an_undisturbed_one(plan, searched, killed, tmp_path, caplog, trainings):
     how = {"trials": 5, "sampler": {"name": "tpe", "startup": 2}}
-    how |= {"pruner": {"name": "hyperband", "factor": 2}, "train": {"epochs": 3}}
+    how |= {"pruner": {"name": "hyperband", "factor": 2}, "train": {"epochs": 3, "checkpoint_every": 1}}
     whole = searched(plan(folder=tmp_path / "whole", **how))
     trainings.clear()
     broken = plan(folder=tmp_path / "broken", **how)
