@@ -1,6 +1,8 @@
 """Landmarks: whose points count, what does not care, scores by hand."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,11 +15,12 @@ from torchvision import tv_tensors
 
 from cv_pipelines.config import Evaluate, Named
 from cv_pipelines.data.augment import Chain
-from cv_pipelines.data.datasets import SampleDataset
+from cv_pipelines.data.datasets import SampleDataset, SourceData
 from cv_pipelines.data.landmarks import landmarks_of, main_object
 from cv_pipelines.data.preprocessing import Preprocessing
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.metrics.landmarks import landmark_scores, point_distances
+from cv_pipelines.sources import coco
 from cv_pipelines.tasks.base import Context
 from cv_pipelines.tasks.landmarks import Landmarks
 
@@ -193,3 +196,22 @@ def test_mirroring_swaps_left_and_right(point_source):
     plain, mirrored = (Landmarks.collate([d[0]]) for d in (SampleDataset(point_source, "points"), dataset))
     across = plain["points"][0, [1, 0, 2]] * torch.tensor([-1, 1]) + torch.tensor([1, 0])
     assert torch.allclose(mirrored["points"][0], across)
+
+
+@pytest.mark.real_data
+def test_people_of_coco():
+    root = Path(os.environ.get("CV_PIPELINES_RAW", "")) / "coco"
+    if "CV_PIPELINES_RAW" not in os.environ or not root.is_dir():
+        pytest.skip("CV_PIPELINES_RAW is unset or has no coco/")
+    tables = coco.read(root, annotations="keypoints")
+    data = SourceData(tables.samples, tables.annotations, tables.categories, root=root)
+    truth = landmarks_of(data)
+    assert truth.present.sum() == 75
+    assert truth.known.any(axis=1).sum() == 60
+    dataset = SampleDataset(data, "points", size=[64, 64])
+    batch = Landmarks.collate([dataset[i] for i in range(8)])
+    assert batch["present"].tolist() == truth.present[:8].astype(float).tolist()
+    sizes = data.samples[["width", "height"]].to_numpy()[:8, None]
+    places = batch["points"].numpy() * sizes - 0.5
+    apart = np.abs(places - truth.points[:8])[truth.known[:8]]
+    assert apart.max() < np.max(sizes) / 64 / 2 + 0.5  # half a pixel of the small image
