@@ -32,6 +32,7 @@ def report(predictions: pd.DataFrame, data: SourceData, measures: pd.DataFrame) 
     errors, said = 100 * distances / truth.sides[:, None], chances >= 0.5
     kinds = kinds_of(points, distances, truth, mirrored_points(names))
     known = errors[truth.known]
+    pointed = Pointed(names, distances, truth.sides, truth.spans, said == truth.present)
     return Report(
         metric="mean_error",
         value=values["mean_error"],
@@ -42,10 +43,7 @@ def report(predictions: pd.DataFrame, data: SourceData, measures: pd.DataFrame) 
         curves=histogram(known, "distance in % of the image's side", "points") if known.size else None,
         kinds=[_kind(name, mask, errors) for name, mask in kinds.items()],
         worst=_worst(errors, kinds, truth.present, said, data),
-        slices=slices(
-            Pointed(names, distances, truth.sides, truth.spans, said == truth.present),
-            *("mean_error", data, measures),
-        ),
+        slices=slices(pointed, "mean_error", data, measures),
         absent={"calibration": "a point has no probability"}
         | ({} if known.size else {"curves": "no point is known"}),
     )

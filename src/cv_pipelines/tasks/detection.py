@@ -41,12 +41,13 @@ class Detection(Task):
                     name = context.config.model.name
                     raise ConfigError(f"evaluate.flip: {name} finds {kind}, which are not fused")
                 self.target = target  # type: ignore[misc,assignment]
-        if getattr(model, "keypoints", 0):
+        points: Any = getattr(model, "keypoints", 0)
+        if points:
             self.monitor = "val_keypoint_map"  # type: ignore[misc]
             named = len(keypoint_names(context.data.categories))
-            if named != model.keypoints:
+            if named != points:
                 raise ConfigError(
-                    f"model.points: {model.keypoints}; objects of source {context.config.source} have {named}"
+                    f"model.points: {points}; objects of source {context.config.source} have {named}"
                 )
 
     @classmethod
