@@ -97,6 +97,7 @@ def run(name, model):
     if name not in DETECTORS:
         return model(torch.randn(SHAPES[name][0]))
     target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+    target["keypoints"] = torch.tensor([[[9.0, 9, 2], [30, 20, 1], [0, 0, 0]]])
     targets = [target | {"masks": torch.ones(1, height, 64, dtype=torch.uint8)} for height in (64, 48)]
     losses = model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)], targets)
     return torch.stack(list(losses.values())).sum()

@@ -16,7 +16,7 @@ Head = Literal["linear", "soft_argmax"]
 
 
 class LandmarkNet(nn.Module):
-    """A pyramid on the encoder; presence from its coarsest map, points from the head.
+    """A pyramid on the encoder; presence from the means of all its maps, points from the head.
 
     Args:
         n_outputs: 1 + 2P.
@@ -44,7 +44,7 @@ class LandmarkNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, 1 + 2P): a logit, then x, y of each point as shares of width and height."""
         maps = list(self.backbone(x).values())
-        told: Tensor = self.linear(self.pool(maps[-1]))
+        told: Tensor = self.linear(torch.stack([self.pool(m) for m in maps]).mean(dim=0))
         if self.maps is None:
             # Untrained, all points lie in the middle of the image.
             return torch.cat([told[:, :1], 0.5 + told[:, 1:]], dim=1)
@@ -85,7 +85,7 @@ def build(
         in_channels: must be 3.
         n_outputs: 1 + 2P, for P points.
         weights: `packaged` for ImageNet's, `none` for a random start.
-        head: `linear` regresses all numbers from the mean of the coarsest map, as courses teach it;
+        head: `linear` regresses all numbers from the pooled features, as courses teach it;
             `soft_argmax` has a map a point, whose centre of mass is the point.
         first_stride: stride of the maps of `soft_argmax`: 4, 8 or 16.
         width: channels of the pyramid.
