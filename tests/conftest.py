@@ -31,6 +31,7 @@ MODELS = {
         "head_convs": 1,
     },
     "gan": {"name": "dcgan", "size": 16, "latent": 4, "width": 4},
+    "landmarks": {"name": "landmark_net", "weights": "none", "first_stride": 8, "width": 16, "convs": 1},
     "segmentation": {"name": "unet", "channels": [4, 8]},
 }
 SECTIONS = {
@@ -39,6 +40,7 @@ SECTIONS = {
     "classification": {"augment": {"name": "small_image"}},
     "detection": {"augment": {"name": "boxes"}, "inputs": {"normalize": "packaged"}},
     "gan": {"inputs": {"normalize": "half"}, "embedder": "classification_toy"},
+    "landmarks": {"augment": {"name": "mirror"}, "inputs": {"normalize": "packaged"}},
     "segmentation": {"augment": {"name": "scene", "crop": [16, 16]}},
 }
 
@@ -113,6 +115,23 @@ def box_source():
 
 
 @pytest.fixture(scope="session")
+def point_source(box_source):
+    """`box_source` with three points of each rectangle, the third unknown in one; nothing in two images."""
+    rows = box_source.annotations.to_dict("records")
+    for i, row in enumerate(rows):
+        x, y, w, h = (row[key] for key in "xywh")
+        foot = (0, 0, 0) if i == 9 else (x + w // 2, y + h - 1, 2)
+        row["keypoints"] = [float(v) for point in ((x + w - 1, y, 2), (x, y, 1), foot) for v in point]
+    kept = [row for i, row in enumerate(rows) if i not in (2, 8)]
+    names = ["left_ear", "right_ear", "foot"]
+    objects = [
+        c.model_copy(update={"keypoints": names, "skeleton": [(0, 1), (1, 2)]})
+        for c in box_source.categories.objects
+    ]
+    return replace(box_source, annotations=annotations_table(kept), categories=Categories(objects=objects))
+
+
+@pytest.fixture(scope="session")
 def mask_source(tmp_path_factory):
     """20 RGB 16×16 images with grey mask files: ground below, sky above, a void frame at the left."""
     root = tmp_path_factory.mktemp("masks")
@@ -130,7 +149,7 @@ def mask_source(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def sources(image_source, signal_source, box_source, mask_source):
+def sources(image_source, signal_source, box_source, mask_source, point_source):
     """The toy source of every task."""
     return {
         "activity": signal_source,
@@ -138,6 +157,7 @@ def sources(image_source, signal_source, box_source, mask_source):
         "classification": image_source,
         "detection": box_source,
         "gan": image_source,
+        "landmarks": point_source,
         "segmentation": mask_source,
     }
 

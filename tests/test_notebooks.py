@@ -24,6 +24,7 @@ MAIN = {
     "autoencoder": "psnr",
     "classification": "accuracy",
     "gan": "fid_classification_digits",
+    "landmarks": "mean_error",
     "segmentation": "miou",
 }
 

@@ -35,6 +35,7 @@ VALUES = {
     "classification": LABELS,
     "detection": {*COCO_NAMES, "area_precision", "area_recall", "area_iou"},
     "gan": {"fid_classification_digits", "kid_classification_digits", "precision", "recall"},
+    "landmarks": {"mean_error", "pck_10", "pck_20", "presence_accuracy"},
     "segmentation": {"miou", "pixel_accuracy", "mean_accuracy", "iou/sky", "iou/road"},
 }
 

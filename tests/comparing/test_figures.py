@@ -146,6 +146,29 @@ def test_reconstruction(weights, seed):
     check("autoencoder", data, pictures, weights)
 
 
+@settings(max_examples=20, deadline=None)
+@given(WEIGHTS, st.integers(0, 100))
+def test_landmarks(weights, seed):
+    rng = np.random.default_rng(seed)
+    samples = source(12, width=[60] * 12, height=[30] * 12)
+    objects = []
+    for i in range(0, 12, 2 if seed % 2 else 1):
+        points = np.concatenate([rng.uniform(0, 30, (3, 2)), rng.integers(0, 3, (3, 1))], axis=1)
+        row = {"sample_id": samples["sample_id"].iat[i], "category": 0, "x": 1, "y": 2, "w": 20, "h": 25}
+        objects.append({**row, "area": 500, "keypoints": points.ravel().tolist()})
+    (ball,) = categories_of(["ball"])
+    categories = Categories(objects=[ball.model_copy(update={"keypoints": ["a", "b", "c"]})])
+    data = SourceData(samples, annotations_table(objects), categories, {}, None)
+    found = [rng.uniform(0, 30, 9).tolist() for _ in range(12)]
+    rows = {"sample_id": samples["sample_id"], "score": rng.random(12), "keypoints": found}
+    check("landmarks", data, pd.DataFrame(rows), weights)
+    made = figures("landmarks", pd.DataFrame(rows), data)
+    details = task_class("landmarks").score(pd.DataFrame(rows), data, Evaluate()).details["per_point"]
+    classes = made.measure("mean_error", np.ones((1, 12)))[1][0]
+    assert classes == pytest.approx([row["mean_error"] or np.nan for row in details], nan_ok=True)
+    assert made.counts == [row["n"] for row in details]
+
+
 def scenes(seed, images=12):
     """Objects of three sizes and two classes, some of them crowds, and detections near them."""
     rng = np.random.default_rng(seed)

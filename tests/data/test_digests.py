@@ -34,6 +34,16 @@ def test_a_moved_object_changes_the_split_of_its_sample(box_source):
     assert parts_that_change(box_source, replace(box_source, annotations=objects)) == {"data.test"}
 
 
+def test_a_moved_point_changes_the_split_of_its_sample(point_source):
+    objects = point_source.annotations.copy()
+    place = objects.index[objects["sample_id"] == "s09"][0]
+    objects.at[place, "keypoints"] = [v + 1 for v in objects.at[place, "keypoints"]]
+    assert parts_that_change(point_source, replace(point_source, annotations=objects)) == {"data.test"}
+    as_read_back = objects["keypoints"].map(np.array)
+    again = replace(point_source, annotations=objects.assign(keypoints=as_read_back))
+    assert parts_that_change(replace(point_source, annotations=objects), again) == set()
+
+
 def test_a_sample_that_moves_changes_both_splits(box_source):
     moved = with_cell(box_source, 0, "split", "test")
     assert parts_that_change(box_source, moved) == {"data.train", "data.test"}

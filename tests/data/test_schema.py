@@ -13,6 +13,7 @@ from cv_pipelines.data.schema import (
     Quarantine,
     annotations_table,
     categories_of,
+    mirrored_points,
     samples_table,
 )
 
@@ -122,3 +123,8 @@ class TestCategories:
     def test_unknown_keys_are_refused(self):
         with pytest.raises(ValidationError, match="lables"):
             Categories.model_validate({"lables": []})
+
+
+def test_points_with_a_side_have_a_counterpart_in_the_mirror():
+    names = ["nose", "left_eye", "right_eye", "left_horn", "hand_right", "hand_left", "leftover"]
+    assert mirrored_points(names) == [0, 2, 1, 3, 5, 4, 6]

@@ -9,6 +9,7 @@ import pytest
 
 from cv_pipelines.config import Evaluate
 from cv_pipelines.data.encoding import encode_png
+from cv_pipelines.data.landmarks import landmarks_of
 from cv_pipelines.data.measures import measure
 from cv_pipelines.data.schema import Categories, categories_of
 from cv_pipelines.error_analysis.analyse import REPORTS, analyse
@@ -61,12 +62,23 @@ def generated_images(data):
     return pd.DataFrame(rows)
 
 
+def moved_points(data):
+    """The true points, each image's moved farther than the one's before; the first image's mirrored."""
+    truth = landmarks_of(data)
+    points = truth.points + 4.0 * np.arange(len(truth.points))[:, None, None]
+    points[0] = truth.points[0][[1, 0, 2]]
+    rows = [np.insert(pose, 2, 1.0, axis=1).ravel().tolist() for pose in points]
+    score = np.where(truth.present, 0.9, 0.6)
+    return pd.DataFrame({"sample_id": data.samples["sample_id"], "score": score, "keypoints": rows})
+
+
 PREDICTIONS = {
     "activity": probabilities_of,
     "autoencoder": darker_images,
     "classification": probabilities_of,
     "detection": shifted_boxes,
     "gan": generated_images,
+    "landmarks": moved_points,
     "segmentation": noisy_masks,
 }
 
@@ -77,7 +89,7 @@ def cases(sources):
     made = {}
     for task, predict in PREDICTIONS.items():
         source = sources[task]
-        data = source if task == "detection" else source.only("test")
+        data = source if task in {"detection", "landmarks"} else source.only("test")
         predictions = predict(data)
         made[task] = data, predictions, analyse("toy", task, predictions, data, measure(data))
     return made
@@ -272,3 +284,16 @@ def test_thirds_need_three_values():
         [False, True, False, False],
         [False, False, True, False],
     ]
+
+
+def test_points_of_the_other_side_are_told_from_points_that_are_far_off(cases):
+    data, _, errors = cases["landmarks"]
+    counts = {kind["kind"]: kind["count"] for kind in errors["kinds"]}
+    assert counts["other side"] >= 2  # the two ears of the first image
+    first = next(worst for worst in errors["worst"] if worst["sample_id"] == "s00")
+    assert first["kinds"] == ["other side"]
+    # Nothing is in two images, where something was seen; these come first.
+    assert errors["confusion"]["counts"] == [[8, 0], [2, 0]]
+    assert [worst["kinds"] for worst in errors["worst"][:2]] == [["false alarm"]] * 2
+    assert sum(kind["cost"] for kind in errors["kinds"]) <= errors["value"]
+    assert len(data.samples) == 10

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssd import SSD
@@ -21,6 +22,7 @@ REGIONS = {**RESIZED, "width": 16, "head_width": 16, "anchor_scale": 4.0, "propo
 RUNGS = {
     "faster_rcnn": REGIONS,
     "fcos": {**RESIZED, "width": 32, "head_convs": 1},
+    "keypoint_rcnn": {**REGIONS, "keypoint_width": 8, "keypoint_convs": 2, "points": 4},
     "mask_rcnn": {**REGIONS, "mask_width": 8, "mask_convs": 2},
     "retinanet": {**RESIZED, "width": 32, "head_convs": 4, "head_norm": False, "anchor_scale": 3.0},
     "ssd": {
@@ -34,17 +36,33 @@ RUNGS = {
 LOSSES = {
     "faster_rcnn": {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"},
     "fcos": {"classification", "bbox_regression", "bbox_ctrness"},
+    "keypoint_rcnn": {
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+        "loss_keypoint",
+    },
     "mask_rcnn": {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss_mask"},
     "retinanet": {"classification", "bbox_regression"},
     "ssd": {"classification", "bbox_regression"},
 }
 
 
+WITH_BACKGROUND = {"faster_rcnn", "keypoint_rcnn", "mask_rcnn", "ssd"}
+"""Whose class 0 is, in torchvision's numbers."""
+
+
 def target(boxes, size=(64, 64)):
-    """Objects of class 0, 1, 2, 0, … with full masks."""
+    """Objects of class 0, 1, 2, 0, … with full masks and four points, three corners and one unknown."""
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     masks = torch.ones(len(corners), *size, dtype=torch.uint8)
-    return {"boxes": corners, "labels": torch.arange(len(corners)) % CLASSES, "masks": masks}
+    x1, y1, x2, y2 = corners.unbind(1)
+    one, none = torch.ones_like(x1), torch.zeros_like(x1)
+    places = [(x1, y1, one), (x2 - 1, y1, one), (x1, y2 - 1, one), (none, none, none)]
+    points = torch.stack([torch.stack(place, dim=1) for place in places], dim=1)
+    labels = torch.arange(len(corners)) % CLASSES
+    return {"boxes": corners, "labels": labels, "masks": masks, "keypoints": points}
 
 
 def images(*sizes):
@@ -162,6 +180,7 @@ def test_a_long_image_keeps_its_shape_where_it_can():
     assert image.shape == (3, 96, 1)
     assert moved["boxes"].tolist() == [[0, 48, 1, 96]]
     assert moved["masks"].shape == (1, 96, 1)
+    assert moved["keypoints"][0, 2].tolist() == pytest.approx([0, 95.9, 1])
     image, moved = resize(*images((100, 50)), target([[10, 20, 50, 100]], (100, 50)))
     assert image.shape == (3, 96, 48)
     assert moved["boxes"][0].tolist() == pytest.approx([9.6, 19.2, 48, 96])
@@ -202,6 +221,13 @@ def by_hand(name):
     }
     if name == "faster_rcnn":
         return FasterRCNN(PyramidBackbone("none", 8, 16), **regions, **sized)
+    if name == "keypoint_rcnn":
+        points = {
+            "keypoint_roi_pool": MultiScaleRoIAlign(["0", "1", "2"], 14, 2),
+            "keypoint_head": KeypointRCNNHeads(16, [8, 8]),
+            "keypoint_predictor": KeypointRCNNPredictor(8, 4),
+        }
+        return KeypointRCNN(PyramidBackbone("none", 8, 16), **points, **regions, **sized)
     masks = {
         "mask_roi_pool": MultiScaleRoIAlign(["0", "1", "2"], 14, 2),
         "mask_head": MaskRCNNHeads(16, [8, 8], 1),
@@ -223,7 +249,7 @@ class TestParity:
         return peer
 
     def test_losses(self, detector, name, peer):
-        shift = int(name in ("faster_rcnn", "mask_rcnn", "ssd"))  # torchvision's class 0 is the background
+        shift = int(name in WITH_BACKGROUND)
         theirs = [one | {"labels": one["labels"] + shift} for one in self.targets]
         torch.manual_seed(2)
         ours = detector.train()(self.pictures, list(self.targets))
@@ -234,7 +260,7 @@ class TestParity:
             assert torch.equal(loss, expected[key]), key
 
     def test_detections(self, detector, name, peer):
-        shift = int(name in ("faster_rcnn", "mask_rcnn", "ssd"))
+        shift = int(name in WITH_BACKGROUND)
         with torch.no_grad():
             ours, expected = detector.eval()(self.pictures), peer.eval()(self.pictures)
         for one, other in zip(ours, expected, strict=True):
@@ -271,3 +297,42 @@ def test_l2_norm_gives_every_place_features_of_size_one():
     maps = torch.tensor([3.0, -300.0]).view(2, 1, 1, 1) * torch.randn(2, 40, 5, 5)
     scaled = L2Norm(40)(maps)
     assert scaled.pow(2).mean(dim=1).sqrt().flatten().tolist() == pytest.approx([1.0] * 50, rel=1e-4)
+
+
+class TestKeypointRcnn:
+    """Points beside boxes."""
+
+    def test_points_are_in_the_pixels_of_the_image_for_each_box(self):
+        torch.manual_seed(0)
+        detector = builder("keypoint_rcnn")(3, CLASSES, **RUNGS["keypoint_rcnn"]).eval()
+        with torch.no_grad():
+            (found,) = detector(images((50, 80)))
+        assert found["keypoints"].shape == (len(found["boxes"]), 4, 3)
+        x, y, shown = found["keypoints"].unbind(-1)
+        x1, y1, x2, y2 = (side[:, None] for side in found["boxes"].unbind(1))
+        assert (shown == 1).all()
+        assert ((x >= x1 - 1) & (x <= x2 + 1) & (y >= y1 - 1) & (y <= y2 + 1)).all()
+
+    def test_objects_of_which_no_point_is_known_have_no_loss_of_points(self):
+        torch.manual_seed(0)
+        detector = builder("keypoint_rcnn")(3, CLASSES, **RUNGS["keypoint_rcnn"])
+        hidden = target([[8, 8, 40, 40]])
+        hidden["keypoints"] = torch.zeros_like(hidden["keypoints"])
+        losses = learn_parts(detector, hidden)
+        assert losses["loss_keypoint"] == 0
+        assert losses["loss_box_reg"] >= 0
+
+    def test_where_an_unknown_point_would_lie_changes_nothing(self):
+        losses = []
+        for place in (0.0, 30.0):
+            torch.manual_seed(0)
+            detector = builder("keypoint_rcnn")(3, CLASSES, **RUNGS["keypoint_rcnn"])
+            given = target([[8, 8, 40, 40]])
+            given["keypoints"][:, 3, :2] = place
+            losses.append(learn_parts(detector, given)["loss_keypoint"])
+        assert losses[0] == losses[1] > 0
+
+
+def learn_parts(detector, given):
+    torch.manual_seed(1)
+    return {key: float(loss.detach()) for key, loss in detector.train()(images((64, 64)), [given]).items()}

@@ -14,7 +14,16 @@ from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_stat
 CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
 YOLOS = ["yolo_v1", "yolo_v3_tiny", "yolo_v5"]
-DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector", *YOLOS]
+DETECTORS = [
+    "faster_rcnn",
+    "fcos",
+    "keypoint_rcnn",
+    "mask_rcnn",
+    "retinanet",
+    "ssd",
+    "torchvision_detector",
+    *YOLOS,
+]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
@@ -22,6 +31,16 @@ OPTIONS = {
     "faster_rcnn": {**SMALL, "width": 16, "head_width": 16, "proposals": 20},
     "fcos": {**SMALL, "width": 32},
     "inception_1d": {"filters": 2, "kernels": [3, 5], "blocks": 2, "pool_after": [1]},
+    "keypoint_rcnn": {
+        **SMALL,
+        "width": 16,
+        "head_width": 16,
+        "keypoint_width": 8,
+        "keypoint_convs": 1,
+        "proposals": 20,
+        "points": 3,
+    },
+    "landmark_net": {"weights": "none", "width": 16, "convs": 1},
     "mask_rcnn": {**SMALL, "width": 16, "head_width": 16, "mask_width": 8, "proposals": 20},
     "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
@@ -51,11 +70,12 @@ SHAPES = {
     "dcgan": ((4, 5), IMAGES),
     "efficientnet_lite0": (IMAGES, (4, CLASSES)),
     "inception_1d": ((4, 6, 32), (4, CLASSES)),
+    "landmark_net": (IMAGES, (4, CLASSES)),
     "pretrained_segmenter": (IMAGES, (4, CLASSES, 32, 32)),
     "residual_cnn": (IMAGES, (4, CLASSES)),
     "unet": (IMAGES, (4, CLASSES, 32, 32)),
 }
-RGB_ONLY = ["efficientnet_lite0", "pretrained_segmenter", *DETECTORS]
+RGB_ONLY = ["efficientnet_lite0", "landmark_net", "pretrained_segmenter", *DETECTORS]
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -77,6 +97,7 @@ def run(name, model):
     if name not in DETECTORS:
         return model(torch.randn(SHAPES[name][0]))
     target = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+    target["keypoints"] = torch.tensor([[[9.0, 9, 2], [30, 20, 1], [0, 0, 0]]])
     targets = [target | {"masks": torch.ones(1, height, 64, dtype=torch.uint8)} for height in (64, 48)]
     losses = model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)], targets)
     return torch.stack(list(losses.values())).sum()

@@ -31,7 +31,7 @@ def test_the_documentation_names_every_augmentation_with_tasks_and_options(name)
     _, _, tasks, options, _, _ = rows[0].split("|")
     found = describe(name)
     names = [t.strip() for t in tasks.split(",")]
-    known = {"all images": ("autoencoder", "classification", "gan", "detection", "segmentation")}
+    known = {"all images": ("autoencoder", "classification", "gan", "detection", "landmarks", "segmentation")}
     known["whole images"] = ("autoencoder", "classification", "gan")
     assert set(known.get(tasks.strip(), names)) == set(found.tasks)
     for option in found.options:
@@ -53,7 +53,7 @@ def sizes(description):
     return {option.name: [8, 8] for option in description.options if option.default == REQUIRED}
 
 
-@pytest.mark.parametrize("task", ["activity", "classification", "detection", "segmentation"])
+@pytest.mark.parametrize("task", ["activity", "classification", "detection", "landmarks", "segmentation"])
 def test_a_page_shows_each_augmentation_that_fits_with_the_line_that_asks_for_it(sources, task):
     data = sources[task]
     page = augmentation_page("toy", data, seed=3)
@@ -74,6 +74,7 @@ def test_a_page_shows_each_augmentation_that_fits_with_the_line_that_asks_for_it
         ("activity", ["activity"]),
         ("classification", ["classification", "autoencoder", "gan"]),
         ("detection", ["detection", "autoencoder", "gan"]),
+        ("landmarks", ["detection", "landmarks", "autoencoder", "gan"]),
         ("segmentation", ["segmentation", "autoencoder", "gan"]),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from cv_pipelines.errors import SourceError
 from cv_pipelines.sources import coco
@@ -278,6 +279,46 @@ def test_sample_in_all_three_kinds(tmp_path):
     assert instances.quarantine.empty
     assert people.quarantine.empty
     assert captions.quarantine.empty
+
+
+@pytest.mark.parametrize(("figures", "most"), [("person", 1), ("people", 3)])
+def test_drawn_people_move_and_are_read_as_drawn(tmp_path, figures, most):
+    truth = coco.write_sample(tmp_path / "one", n=20, size=(96, 80), figures=figures)
+    people = coco.read(tmp_path / "one", annotations="keypoints")
+    assert people.quarantine.empty
+    assert len(people.samples) == 20
+    assert people.samples["split"].value_counts().to_dict() == {"train": truth.splits["train"], "test": 5}
+    counts = people.annotations["sample_id"].value_counts()
+    assert 1 <= counts.max() <= most
+    assert 3 <= 20 - len(counts) <= 10  # nobody is in every fifth at least
+    assert not people.annotations["iscrowd"].any()
+    poses = np.array(people.annotations["keypoints"].tolist()).reshape(-1, 17, 3)
+    boxes = people.annotations[["x", "y", "w", "h"]].to_numpy()
+    shown = poses[..., 2] > 0
+    assert shown.any(axis=1).all()
+    assert not poses[~shown].any()
+    assert (poses[shown][:, :2] < [96, 80]).all()
+    inside = (poses[..., :2] >= boxes[:, None, :2] - 2) & (
+        poses[..., :2] <= (boxes[:, :2] + boxes[:, 2:])[:, None] + 2
+    )
+    assert inside.all(axis=-1)[shown].mean() > 0.97
+    places = (poses[..., :2] - boxes[:, None, :2]) / boxes[:, None, 2:]
+    assert places[:, 9].std(axis=0).min() > 0.05  # wrists are not always at one place of the box
+    again = coco.write_sample(tmp_path / "two", n=20, size=(96, 80), figures=figures)
+    assert again == truth
+    name = "annotations/person_keypoints_train2017.json"
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_drawn_people_are_what_pycocotools_reads(tmp_path):
+    coco.write_sample(tmp_path, n=8, figures="people")
+    official = COCO(str(tmp_path / "annotations/person_keypoints_train2017.json"))
+    (person,) = official.loadCats(official.getCatIds())
+    assert person["keypoints"][:3] == ["nose", "left_eye", "right_eye"]
+    assert np.array(person["skeleton"]).min() == 1
+    for row in official.loadAnns(official.getAnnIds()):
+        assert row["num_keypoints"] == sum(v > 0 for v in row["keypoints"][2::3])
+        assert official.annToMask(row).sum() == row["area"]
 
 
 @settings(max_examples=60, deadline=None)

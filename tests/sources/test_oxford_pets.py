@@ -168,6 +168,32 @@ def test_sample_has_six_breeds_heads_in_trainval_and_a_thin_border(tmp_path):
         assert 0 < border.sum() < border.size / 3
 
 
+class TestBoxedOnly:
+    """For detectors: an image where nobody has looked for heads is not one without a head."""
+
+    def test_images_without_a_usable_box_are_left_out(self, tmp_path):
+        lines = "".join(f"Abyssinian_{k} 1 1 1\n" for k in (1, 2, 3))
+        make(tmp_path, lines, stems=("Abyssinian_1", "Abyssinian_2", "Abyssinian_3", "pug_2"))
+        head(tmp_path, "Abyssinian_1", "cat", (1, 1, 4, 2))
+        head(tmp_path, "Abyssinian_3", "horse", (1, 1, 4, 2))
+        tables = oxford_pets.read(tmp_path, samples="boxed")
+        assert tables.samples["sample_id"].tolist() == ["Abyssinian_1"]
+        assert tables.annotations["sample_id"].tolist() == ["Abyssinian_1"]
+        assert tables.facts["samples"] == "images with a head box only"
+        assert reasons(tables) == ["no box file", "unknown class"]
+
+    def test_every_sample_has_an_object(self, tmp_path):
+        oxford_pets.write_sample(tmp_path, n=24, size=(64, 64))
+        tables = oxford_pets.read(tmp_path, samples="boxed")
+        assert set(tables.samples["sample_id"]) == set(tables.annotations["sample_id"])
+        assert set(tables.samples["split"]) == {"train"}
+
+    def test_without_any_box_there_is_nothing_to_read(self, tmp_path):
+        make(tmp_path)
+        with pytest.raises(SourceError, match="no image has a usable head box"):
+            oxford_pets.read(tmp_path, samples="boxed")
+
+
 @pytest.mark.real_data
 def test_real_subset():
     root = Path(os.environ.get("CV_PIPELINES_RAW", "")) / "oxford_pets"
@@ -181,5 +207,7 @@ def test_real_subset():
     assert len(tables.categories.labels) == 37
     assert set(tables.quarantine["reason"]) == {"no box file"}
     assert len(tables.quarantine) + 85 == 139
+    boxed = oxford_pets.read(root, samples="boxed")
+    assert (len(boxed.samples), len(boxed.annotations)) == (85, 85)
     official = [line.split() for line in (root / "annotations/list.txt").read_text().splitlines()[6:]]
     assert all(oxford_pets.BREEDS[int(k) - 1] == stem.rsplit("_", 1)[0] for stem, k, *_ in official)

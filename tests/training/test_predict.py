@@ -16,6 +16,7 @@ COLUMNS = {
     "classification": ["sample_id", "probabilities", "seed"],
     "detection": ["sample_id", "category", "score", "x", "y", "w", "h", "seed"],
     "gan": ["sample_id", "set", "image", "embedding", "embedder", "seed"],
+    "landmarks": ["sample_id", "score", "keypoints", "seed"],
     "segmentation": ["sample_id", "mask", "seed"],
 }
 

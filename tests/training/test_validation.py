@@ -260,6 +260,10 @@ def test_a_right_source_passes():
         ({"reader": "voc", "root": "x", "sample": {"m": 3}}, ["sample.m: unknown key"]),
         ({"reader": "voc", "sample": {"n": 3}}, ["sample", "needs `root`"]),
         ({"reader": "digits", "root": "x", "sample": {"n": 3}}, ["sample", "digits cannot"]),
+        (
+            {"reader": "voc", "root": "x", "sample": {"figures": "people"}},
+            ["sample.figures", "voc draws one kind"],
+        ),
     ],
 )
 def test_a_wrong_source_is_explained(source, parts):

@@ -22,6 +22,7 @@ FIGURES = {
     "autoencoder": "cv_pipelines.comparing.reconstruction:figures",
     "classification": "cv_pipelines.comparing.classification:figures",
     "detection": "cv_pipelines.comparing.detection:figures",
+    "landmarks": "cv_pipelines.comparing.landmarks:figures",
     "segmentation": "cv_pipelines.comparing.segmentation:figures",
 }
 """What makes the figures of a task; a GAN has none, for its images are of no given sample: nothing pairs."""

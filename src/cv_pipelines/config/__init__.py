@@ -69,11 +69,13 @@ class Sample(Strict):
         n: number of samples; the reader's own default if not given.
         size: width and height in pixels; only for images.
         seed: of the drawing.
+        figures: what is drawn, where the reader can draw several kinds: `shapes`, `person` or `people`.
     """
 
     n: Positive | None = None
     size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
     seed: int = 0
+    figures: Literal["shapes", "person", "people"] | None = None
 
 
 def _plain_name(name: str) -> str:

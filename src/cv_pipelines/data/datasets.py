@@ -21,12 +21,12 @@ from cv_pipelines.data.augment.geometry import moved, resize
 from cv_pipelines.data.augment.objects import Item, rectangles
 from cv_pipelines.data.encoding import decode_segmentation
 from cv_pipelines.data.images import read_mask, read_rgb
-from cv_pipelines.data.schema import Categories
+from cv_pipelines.data.schema import Categories, mirrored_points
 from cv_pipelines.data.spare import Spare
-from cv_pipelines.errors import BadSampleError, SampleError
+from cv_pipelines.errors import BadSampleError, ConfigError, SampleError
 
-Target = Literal["none", "label", "labels", "mask", "boxes", "masks"]
-"""What a sample's target is; `masks` are boxes with a mask of each object."""
+Target = Literal["none", "label", "labels", "mask", "boxes", "masks", "points"]
+"""What a sample's target is; `masks` are boxes with a mask of each object, `points` boxes with keypoints."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,8 @@ class SampleDataset(Dataset[Item]):
         self.seed = seed
         self.cuts = augment is not None and getattr(augment, "cuts", False)
         self.size = None if self.cuts else size
-        self.objects = PackedObjects(data, target == "masks") if target in ("boxes", "masks") else None
+        boxed = target in ("boxes", "masks", "points")
+        self.objects = PackedObjects(data, target == "masks", target == "points") if boxed else None
         _ = data.columns  # packed here, once, and not in every worker
 
     def __len__(self) -> int:
@@ -274,7 +275,18 @@ class SampleDataset(Dataset[Item]):
         corners, categories = self.objects.of(index)
         boxes = tv_tensors.BoundingBoxes(corners.copy(), format="XYXY", canvas_size=size)
         target = {"boxes": boxes, "labels": torch.from_numpy(categories.copy())}
+        if self.target == "points":
+            return target | self._points(index, size)
         return target | ({"masks": self._masks(index, boxes)} if self.target == "masks" else {})
+
+    def _points(self, index: int, size: tuple[int, int]) -> Item:
+        assert self.objects is not None
+        poses = torch.from_numpy(self.objects.poses(index).copy())
+        return {
+            "keypoints": tv_tensors.KeyPoints(poses[..., :2], canvas_size=size),
+            "visibility": poses[..., 2].long(),
+            "keypoint_pairs": torch.tensor(self.objects.pairs, dtype=torch.int64),
+        }
 
     def _masks(self, index: int, boxes: tv_tensors.BoundingBoxes) -> tv_tensors.Mask:
         """Draw the masks of a sample's objects; an object without one has its box's rectangle."""
@@ -292,9 +304,16 @@ class PackedObjects:
     Args:
         data: whose samples' objects are packed.
         masks: keep their segmentations too.
+        points: keep their keypoints too.
+
+    Attributes:
+        pairs: which point each becomes in the mirror image.
+
+    Raises:
+        ConfigError: keypoints are wanted, and no class has any, or classes have different ones.
     """
 
-    def __init__(self, data: SourceData, masks: bool = False) -> None:
+    def __init__(self, data: SourceData, masks: bool = False, points: bool = False) -> None:
         rows = _trained_on(data.annotations)
         sample = pd.Index(data.samples["sample_id"]).get_indexer(rows["sample_id"])
         order = np.argsort(sample, kind="stable")
@@ -304,11 +323,21 @@ class PackedObjects:
         self._starts = np.searchsorted(sample[order], np.arange(len(data.samples) + 1))
         texts = rows["segmentation"].iloc[order] if masks else []
         self._segmentations = pa.array(texts, pa.large_string(), from_pandas=True)
+        names = keypoint_names(data.categories) if points else []
+        self.pairs = mirrored_points(names)
+        self._poses = np.zeros((len(rows) if points else 0, len(names), 3), np.float32)
+        for place, pose in enumerate(rows["keypoints"].iloc[order] if points else []):
+            if isinstance(pose, list | np.ndarray):
+                self._poses[place] = np.reshape(pose, (-1, 3))
 
     def of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the boxes of a sample: (K, 4) float32 as XYXY in pixels, and (K,) int64 categories."""
         rows = slice(self._starts[index], self._starts[index + 1])
         return self._corners[rows], self._categories[rows]
+
+    def poses(self, index: int) -> np.ndarray:
+        """Return keypoints of a sample's objects, (K, P, 3) float32: x, y in pixels, visibility 0 to 2."""
+        return self._poses[self._starts[index] : self._starts[index + 1]]
 
     def segmentations(self, index: int) -> list[str | None]:
         """Return the segmentations of a sample's objects as JSON, None for an object without."""
@@ -316,6 +345,19 @@ class PackedObjects:
             self._starts[index] : self._starts[index + 1]
         ].to_pylist()
         return found
+
+
+def keypoint_names(categories: Categories) -> list[str]:
+    """Return the names of the keypoints that objects of a source have.
+
+    Raises:
+        ConfigError: no class has any, or classes have different ones.
+    """
+    lists = {tuple(c.keypoints) for c in categories.objects if c.keypoints}
+    if len(lists) != 1:
+        what = "no class has keypoints" if not lists else f"classes have {len(lists)} different lists of them"
+        raise ConfigError(f"keypoints of one list of names are needed; in this source {what}")
+    return list(lists.pop())
 
 
 def _trained_on(annotations: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cv_pipelines.data.datasets import SourceData
@@ -35,6 +36,9 @@ def _split(part: SourceData, masks: bool) -> str:
     text = samples_digest(samples)
     text += json.dumps([[int(label) for label in labels] for labels in samples["labels"]])
     text += str(pd.util.hash_pandas_object(part.annotations[OBJECT_COLUMNS], index=False).sum())
+    poses = part.annotations["keypoints"]
+    if poses.notna().any():
+        text += json.dumps([list(map(float, p)) if isinstance(p, list | np.ndarray) else None for p in poses])
     return _hex(text + _masks(part)) if masks else _hex(text)
 
 

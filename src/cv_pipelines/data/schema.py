@@ -142,6 +142,14 @@ class Categories(BaseModel):
         return [category.name for category in getattr(self, kind)]
 
 
+def mirrored_points(names: Sequence[str]) -> list[int]:
+    """Return for each keypoint which one it is in the mirror image: `left_eye` is the `right_eye` there."""
+    places = {name: place for place, name in enumerate(names)}
+    swapped = {"left": "right", "right": "left"}
+    found = ["_".join(swapped.get(part, part) for part in name.split("_")) for name in names]
+    return [places.get(other, place) for place, other in enumerate(found)]
+
+
 def categories_of(
     names: list[str],
     ids: list[str] | None = None,

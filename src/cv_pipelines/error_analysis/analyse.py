@@ -17,6 +17,7 @@ REPORTS = {
     "classification": "cv_pipelines.error_analysis.classification:report",
     "detection": "cv_pipelines.error_analysis.detection:report",
     "gan": "cv_pipelines.error_analysis.generation:report",
+    "landmarks": "cv_pipelines.error_analysis.landmarks:report",
     "segmentation": "cv_pipelines.error_analysis.segmentation:report",
 }
 """What reports on the errors of a task: `report(predictions, data, measures)`."""

@@ -226,7 +226,10 @@ GRAPHS: dict[str, type[Graph]] = {
     "segmentation": MaskGraph,
 }
 
-REFUSED = {"gan": "it makes images of noise; there is no input whose outputs could be compared"}
+REFUSED = {
+    "gan": "it makes images of noise; there is no input whose outputs could be compared",
+    "landmarks": "served models have no answer for points yet; `kedro cv predict` gives them",
+}
 
 
 def check_exportable(name: str, task: str) -> None:

@@ -21,7 +21,7 @@ from cv_pipelines.tasks.base import Task
 from cv_pipelines.training.checkpoints import Checkpoint
 from cv_pipelines.training.predict import autocast, load_task, move
 
-RESIZED = {"autoencoder", "classification"}
+RESIZED = {"autoencoder", "classification", "landmarks"}
 """Tasks whose inputs are brought to the size of the training's images, where those had all one."""
 
 

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cv_pipelines.data.encoding import decode_png
 from cv_pipelines.data.schema import Categories
+from cv_pipelines.plots.poses import draw_poses
 from cv_pipelines.plots.rasters import Box, display_scale, draw_boxes, overlay, picture, resized, tile
 from cv_pipelines.plots.theme import PREDICTION_RGB, class_colors
 from cv_pipelines.tasks.autoencoder import channels_last
 
 SURE = 0.3
 """Detections below this score are not drawn, as in the project's galleries."""
+
+SURE_PRESENT = 0.5
+"""Points of what is there with less probability are not drawn."""
 
 SIDE = 512
 """Longest side to which small pictures are enlarged, so that what is written on them can be read."""
@@ -35,8 +40,8 @@ def annotated(
         categories: for the colours of masks.
 
     Returns:
-        Detections as boxes; the mask laid over the image; image and reconstruction side by side; or the image
-        with its class and probability written on it.
+        Detections as boxes; points joined to limbs; the mask laid over the image; image and reconstruction
+        side by side; or the image with its class and probability written on it.
     """
     whole = picture(channels_last(image.cpu()))
     scale = max(display_scale(whole.size, SIDE), 1.0)
@@ -44,6 +49,10 @@ def annotated(
     if task == "detection":
         boxes = [Box(r["x"], r["y"], r["w"], r["h"], r["label"], r["score"]) for r in rows]
         return draw_boxes(canvas, [], [box for box in boxes if (box.score or 0.0) >= SURE], scale)
+    if task == "landmarks":
+        points = [np.reshape(r["keypoints"], (-1, 3)) for r in rows if r["score"] >= SURE_PRESENT]
+        limbs = next((c.skeleton for c in categories.objects if c.skeleton), [])
+        return draw_poses(canvas, [], points, limbs, scale)
     if task == "segmentation":
         classes = categories.mask
         colors = class_colors([c.name for c in classes], [c.color for c in classes])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cv_pipelines.data.datasets import Target
 from cv_pipelines.data.schema import QUARANTINE, Categories
 from cv_pipelines.tasks.detection import COLUMNS
 
@@ -35,21 +36,25 @@ _PREDICTIONS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("label", pa.string()),
         *((name, pa.float64()) for name in COLUMNS[2:]),
     ],
+    "landmarks": [_ID, ("score", pa.float64()), ("keypoints", pa.list_(pa.float64()))],
     "segmentation": [_ID, ("mask", pa.binary())],
 }
 SEVERAL = 0.5
 """Probability from which a class counts where a sample may have several."""
 
 
-def prediction_schema(task: str, categories: Categories, masks: bool = False) -> pa.Schema:
+def prediction_schema(task: str, categories: Categories, target: Target = "none") -> pa.Schema:
     """Return the columns of a task's predictions.
 
     Of a multi-label source, `label` is a list of the classes from 0.5 on, and there is no `confidence`. A
-    detector that finds `masks` gives each as run lengths, in COCO's form as JSON.
+    detector whose target are `masks` gives each as run lengths, in COCO's form as JSON; one whose target are
+    `points` gives those of an object as a list of x, y, visibility.
     """
     fields = _PREDICTIONS[task]
-    if masks:
+    if target == "masks":
         fields = [*fields, ("segmentation", pa.string())]
+    if target == "points" and task == "detection":
+        fields = [*fields, ("keypoints", pa.list_(pa.float64()))]
     if fields is _CLASSES and categories.multi_label:
         fields = [_ID, ("label", pa.list_(pa.string())), _CLASSES[-1]]
     return pa.schema(fields)

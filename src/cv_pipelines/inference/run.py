@@ -88,7 +88,7 @@ def predict_input(
     started = time.monotonic()
     meta = model.meta
     identity = {"experiment": meta.experiment, "seed": meta.seed, "fingerprint": meta.fingerprint}
-    schema = prediction_schema(model.task_name, meta.categories, model.task.target == "masks")
+    schema = prediction_schema(model.task_name, meta.categories, model.task.target)
     parts = Parts(folder, identity | {"input": given.place}, schema, fresh=options.fresh)
     try:
         before = len(parts.done)

@@ -17,6 +17,8 @@ MODELS = {
     "faster_rcnn": "cv_pipelines.models.faster_rcnn:build",
     "fcos": "cv_pipelines.models.fcos:build",
     "inception_1d": "cv_pipelines.models.inception:build",
+    "keypoint_rcnn": "cv_pipelines.models.keypoint_rcnn:build",
+    "landmark_net": "cv_pipelines.models.landmark_net:build",
     "mask_rcnn": "cv_pipelines.models.mask_rcnn:build",
     "pretrained_segmenter": "cv_pipelines.models.segmenter:build",
     "residual_cnn": "cv_pipelines.models.residual:build",

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes, resize_keypoints
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
@@ -71,6 +71,8 @@ class Resize(GeneralizedRCNNTransform):
         image = functional.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
         if target is not None:
             target = target | {"boxes": resize_boxes(target["boxes"], [height, width], size)}
+            if "keypoints" in target:
+                target["keypoints"] = resize_keypoints(target["keypoints"], [height, width], size)
             if "masks" in target:
                 target["masks"] = functional.interpolate(target["masks"][:, None].float(), size)[:, 0].byte()
         return image, target
@@ -88,13 +90,19 @@ class Detector(nn.Module):
         heads: names of those of its modules whose outputs are decoded to scores, boxes and masks.
         numbers: what `net` calls each class; usually from 0, or from 1 where 0 is the background.
         masks: `net` learns masks, too.
+        keypoints: how many points of each object `net` learns, too.
     """
 
     numbers: Tensor
     indices: Tensor
 
     def __init__(
-        self, net: nn.Module, heads: Sequence[str], numbers: Sequence[int], masks: bool = False
+        self,
+        net: nn.Module,
+        heads: Sequence[str],
+        numbers: Sequence[int],
+        masks: bool = False,
+        keypoints: int = 0,
     ) -> None:
         super().__init__()
         plain: Any = net.transform
@@ -107,7 +115,7 @@ class Detector(nn.Module):
             fixed_size=plain.fixed_size,
         )
         self.net = net
-        self.masks = masks
+        self.masks, self.keypoints = masks, keypoints
         indices = torch.full((max(numbers) + 1,), -1)
         indices[list(numbers)] = torch.arange(len(numbers))
         self.register_buffer("numbers", torch.tensor(numbers), persistent=False)
@@ -123,11 +131,13 @@ class Detector(nn.Module):
         Args:
             images: (3, H, W) float each, normalised; sizes may differ.
             targets: a dict an image with `boxes` (N, 4) XYXY in pixels and `labels` (N,) int64; where masks
-                are learned, `masks` (N, H, W) uint8 too.
+                are learned, `masks` (N, H, W) uint8 too; where keypoints are, `keypoints` (N, P, 3) float32:
+                x, y in pixels, and above 0 where the point is known.
 
         Returns:
             Losses by name, or a dict an image with `boxes` (K, 4) in its own pixels, `labels`, `scores`, 0 to
-            1, strongest first; where masks are learned, `masks` (K, 1, H, W), 0 to 1.
+            1, strongest first; where masks are learned, `masks` (K, 1, H, W), 0 to 1; where keypoints are,
+            `keypoints` (K, P, 3), whose third number is 1.
         """
         if targets is not None:
             targets = [target | {"labels": self.numbers[target["labels"]]} for target in targets]

@@ -98,6 +98,7 @@ def fitting_tasks(data: SourceData) -> list[str]:
     masks = bool(data.categories.mask) and bool(data.samples["target"].notna().any())
     has = {
         "detection": bool(data.categories.objects) and not data.annotations.empty,
+        "landmarks": any(c.keypoints for c in data.categories.objects),
         "segmentation": masks,
         "classification": bool(data.categories.labels),
     }
@@ -162,6 +163,8 @@ def _text(default: Any) -> str:
 
 
 def _target(data: SourceData, task: str) -> Target:
+    if task == "landmarks":
+        return "points"
     if task == "detection":
         return "masks" if data.annotations["segmentation"].notna().any() else "boxes"
     labels: Target = "labels" if data.categories.multi_label else "label"

@@ -19,6 +19,7 @@ from cv_pipelines.plots.explanations import cam_figure, features_figure
 from cv_pipelines.plots.gallery import gallery
 from cv_pipelines.plots.generative import reconstruction_pairs, sample_grid
 from cv_pipelines.plots.page import Section, report_page
+from cv_pipelines.plots.poses import point_errors
 from cv_pipelines.plots.predicted import READING, is_right, kind_colors_of, predicted_item, said, worst_items
 from cv_pipelines.plots.samples import evenly, label_of, mask_colors, picture_of, windows
 from cv_pipelines.plots.theme import no_data
@@ -108,6 +109,9 @@ def score_figures(task: str, details: dict[str, Any], data: SourceData) -> list[
         return _class_figures(details)
     if task == "detection":
         return detection.figures(details)
+    if task == "landmarks":
+        text = "Mean distance between predicted and true points."
+        return [("Error per point", text, point_errors(details))]
     if task == "segmentation":
         colors = [c.color for c in data.categories.mask]
         bars = segmentation.iou_bars(details["classes"], details["iou"], colors)

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cv_pipelines.plots.grid import TALLEST, Cell, picture_grid
+from cv_pipelines.plots.poses import draw_poses
 from cv_pipelines.plots.rasters import (
     IGNORED_RGB,
     SMALL_SIDE,
@@ -59,6 +60,9 @@ class GalleryItem:
         prediction: the predicted label in words.
         correct: colours the label line; None leaves it neutral.
         error_map: (H, W) numbers of kinds of error, 0 for none.
+        truth_poses: true points, (P, 3) an object: x, y in the image's pixels, 0 where unknown.
+        predicted_poses: the same of what was predicted.
+        limbs: pairs of points that a line joins.
     """
 
     image: np.ndarray | None
@@ -71,6 +75,9 @@ class GalleryItem:
     prediction: str | None = None
     correct: bool | None = None
     error_map: np.ndarray | None = None
+    truth_poses: Sequence[np.ndarray] = field(default_factory=list)
+    predicted_poses: Sequence[np.ndarray] = field(default_factory=list)
+    limbs: Sequence[tuple[int, int]] = field(default_factory=list)
 
 
 def gallery(
@@ -99,9 +106,9 @@ def gallery(
     side = round(OVERSAMPLING * min(WIDTH / columns / len(panels), TALLEST))
     cells = picture_cells(items, class_colors, side, kind_colors)
     figure = picture_grid(cells, columns, title, " · ".join(panels) if len(panels) > 1 else "")
-    if any(item.truth_boxes for item in items):
+    if any(item.truth_boxes or item.truth_poses for item in items):
         _explain(figure, [("truth", css(TRUTH_RGB), "solid")])
-    if any(item.predicted_boxes for item in items):
+    if any(item.predicted_boxes or item.predicted_poses for item in items):
         shown = kind_colors or {"prediction": PREDICTION_RGB}
         _explain(figure, [(name, css(color), "dash") for name, color in shown.items()])
     elif kind_colors:
@@ -150,7 +157,8 @@ def _cell(
     small = max(flat.size) <= SMALL_SIDE
     scale = display_scale(flat.size, side)
     image = resized(flat, scale)
-    pictures = [draw_boxes(image, item.truth_boxes, item.predicted_boxes, scale)]
+    posed = draw_poses(image, item.truth_poses, item.predicted_poses, item.limbs, scale)
+    pictures = [draw_boxes(posed, item.truth_boxes, item.predicted_boxes, scale)]
     blank = picture(None).resize(image.size)
     for kind, mask in (("truth", item.truth_mask), ("prediction", item.predicted_mask)):
         if kind in panels:

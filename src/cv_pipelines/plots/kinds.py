@@ -20,6 +20,8 @@ KIND_COLORS: dict[str, RGB] = {
     "sure": (225, 45, 45),
     "runner-up": (245, 185, 40),
     "far off": (255, 120, 30),
+    "other side": (150, 90, 220),
+    "near miss": (245, 185, 40),
     "false alarm": (225, 45, 45),
     "structure": (200, 30, 30),
     "contrast": (245, 185, 40),

@@ -49,6 +49,10 @@ _SCORES = {
     "voc_map": Meaning(
         "PASCAL VOC average precision since 2010 (area under the curve), mean over the classes"
     ),
+    "mean_error": Meaning("mean distance of points from where they are, in % of the image's side", "lower"),
+    "pck_10": Meaning("share of the points within a tenth of the object's longer side"),
+    "pck_20": Meaning("share of the points within a fifth of the object's longer side"),
+    "presence_accuracy": Meaning("share of the images with the right answer to whether there is an object"),
     "miou": Meaning("intersection over union of true and predicted pixels, mean over the classes"),
     "pixel_accuracy": Meaning("share of the pixels with the right class"),
     "mean_accuracy": Meaning("share of a class's pixels that are found, mean over the classes"),
@@ -82,6 +86,9 @@ _CONTRACT = {
     "masks": "the images on which masks were scored: those whose objects all have masks",
     "score_threshold": "the score from which a box counts in the area figures",
     "keypoint_sigma": "how far people's marks of a keypoint differ, as a share of the object's scale",
+    "image_side": "what distances are shares of",
+    "object": "which one counts of several objects in an image",
+    "pck": "what the distances that count as found are shares of",
     "embedder": "the network in whose features images are compared",
 }
 

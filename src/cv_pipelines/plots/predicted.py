@@ -14,7 +14,7 @@ from cv_pipelines.metrics.mask_errors import KINDS, kind_map
 from cv_pipelines.plots.gallery import GalleryItem
 from cv_pipelines.plots.kinds import kind_color
 from cv_pipelines.plots.rasters import Box
-from cv_pipelines.plots.samples import boxes_of, label_of, mask_of, picture_of
+from cv_pipelines.plots.samples import boxes_of, label_of, limbs_of, mask_of, picture_of, poses_of
 from cv_pipelines.plots.theme import RGB, TRUTH_RGB
 from cv_pipelines.plots.waves import wave_picture
 
@@ -29,6 +29,7 @@ READING = {
     "detection": "Solid boxes are true objects, pink where they were missed. Dashed boxes are detections in "
     f"the colour of their kind, blue where they are right; of many, the {MOST_BOXES} surest.",
     "segmentation": "The image, the truth, the prediction, the wrong pixels in the colour of their kind.",
+    "landmarks": "Rings are true points, discs predicted ones; lines join them. No discs: nobody was seen.",
     "autoencoder": "Left the image, right what was made of it.",
     "gan": "Left the generated image, right the real one that is nearest to it.",
 }
@@ -41,7 +42,7 @@ def predicted_item(
     """Return a sample with truth and prediction.
 
     Args:
-        task: of images: classification, detection or segmentation.
+        task: of images: classification, detection, landmarks or segmentation.
         data: the scored split.
         index: of the sample.
         rows: its predictions; None where a detector found nothing.
@@ -54,8 +55,18 @@ def predicted_item(
             title=f"{name}: {note}",
             truth_boxes=boxes_of(data, index),
             predicted_boxes=[] if rows is None else _predicted_boxes(data, rows),
+            predicted_poses=[] if rows is None else _predicted_poses(rows),
+            limbs=limbs_of(data),
         )
     assert rows is not None
+    if task == "landmarks":
+        return GalleryItem(
+            image,
+            title=f"{name}: {note}",
+            truth_poses=poses_of(data, index),
+            predicted_poses=_predicted_poses(rows, 0.5),
+            limbs=limbs_of(data),
+        )
     if task == "segmentation":
         mask = decode_png(rows["mask"].iat[0])
         return GalleryItem(
@@ -75,6 +86,14 @@ def _predicted_boxes(data: SourceData, rows: pd.DataFrame) -> list[Box]:
     strong = rows[rows["score"] >= MIN_SCORE]
     columns = strong[["x", "y", "w", "h", "category", "score"]].itertuples(index=False)
     return [Box(x, y, w, h, names[int(c)], float(s)) for x, y, w, h, c, s in columns]
+
+
+def _predicted_poses(rows: pd.DataFrame, threshold: float = MIN_SCORE) -> list[np.ndarray]:
+    """Return the points of what is sure enough, (P, 3) each."""
+    if "keypoints" not in rows:
+        return []
+    found = rows[(rows["score"] >= threshold) & rows["keypoints"].notna()]["keypoints"]
+    return [np.asarray(pose, np.float64).reshape(-1, 3) for pose in found]
 
 
 def said(data: SourceData, rows: pd.DataFrame) -> str:

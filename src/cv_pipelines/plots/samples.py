@@ -44,6 +44,18 @@ def boxes_of(data: SourceData, index: int) -> list[Box]:
     return [Box(x, y, w, h, names[int(c)]) for x, y, w, h, c in columns]
 
 
+def poses_of(data: SourceData, index: int) -> list[np.ndarray]:
+    """Return the true points of a sample's objects, (P, 3) each: x, y in pixels, visibility."""
+    rows = data.annotations[data.annotations["sample_id"] == data.samples["sample_id"].iat[index]]
+    known = [pose for pose in rows["keypoints"] if isinstance(pose, list | np.ndarray)]
+    return [np.asarray(pose, np.float64).reshape(-1, 3) for pose in known]
+
+
+def limbs_of(data: SourceData) -> list[tuple[int, int]]:
+    """Return the pairs of points that are joined in pictures: the skeleton of the class that has one."""
+    return next((c.skeleton for c in data.categories.objects if c.skeleton), [])
+
+
 def mask_of(data: SourceData, index: int) -> np.ndarray | None:
     """Return the true mask of a sample, (H, W) uint8; None if it has none."""
     return data.mask(index) if isinstance(data.samples["target"].iat[index], str) else None
@@ -117,6 +129,8 @@ def sample_gallery(data: SourceData) -> go.Figure:
             title=str(train.samples["sample_id"].iat[i]),
             truth=None if data.categories.multi_label else label_of(train, i),
             truth_boxes=boxes_of(train, i),
+            truth_poses=poses_of(train, i),
+            limbs=limbs_of(train),
             truth_mask=object_mask_of(train, i) if objects else mask_of(train, i),
         )
         for i in chosen

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import label
 
 from cv_pipelines.data.schema import Truth
+from cv_pipelines.sources.people import Peopled, draw_people
 from cv_pipelines.sources.scenes import SHAPES, Scene, draw_scene
 
 SAMPLE_CLASSES = ("sports ball", "tv", "kite", "donut", "person", "bird")
@@ -49,8 +50,20 @@ SKELETON = (
 CROWD_EVERY = 5
 """In every so many images the last object is marked as a crowd, with RLE instead of polygons."""
 
+NOBODY_EVERY = 5
+"""In every so many images that are to show a person there is none."""
 
-def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128), seed: int = 0) -> Truth:
+Figures = Literal["shapes", "person", "people"]
+
+
+def write_sample(
+    root: Path,
+    *,
+    n: int = 60,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    figures: Figures = "shapes",
+) -> Truth:
     """Draw a small COCO 2017 of six of the 80 classes: instances, person keypoints and captions.
 
     Every fourth image is in val. `Truth` is that of the default option `annotations='instances'`.
@@ -60,37 +73,56 @@ def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128),
         n: number of images.
         size: (width, height) in pixels.
         seed: same seed, same bytes.
+        figures: 'shapes' draws a cross where it says person, with points at fixed places of its box. 'person'
+            and 'people' draw figures that move their limbs: one, or one to three, in four of five images,
+            and nobody in the fifth; no crowds.
     """
     rng = np.random.default_rng(seed)
     truth = Truth(splits={})
     images: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
     objects: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+    poses: dict[int, np.ndarray] = {}
     for index in range(n):
         name = "val" if index % 4 == 3 else "train"
         stem = f"{index + 1:012d}"
-        scene = draw_scene(rng, size, [int(k) for k in rng.integers(0, len(SHAPES), rng.integers(1, 4))])
+        drawn = _drawn(rng, size, figures, index)
+        scene = drawn.scene
         folder = root / f"{name}2017"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(scene.image).save(folder / f"{stem}.jpg", quality=90)
         shape = {"width": size[0], "height": size[1]}
         images[name].append({"license": 1, "file_name": f"{stem}.jpg", **shape, "id": index + 1})
-        objects[name] += _instances(scene, index)
+        objects[name] += _instances(scene, index, crowds=figures == "shapes")
+        poses |= {_annotation_id(index, k + 1): pose for k, pose in drawn.poses.items()}
         named = [(SAMPLE_CLASSES[o.shape], o.x, o.y, o.w, o.h) for o in scene.objects]
         truth.boxes[f"{name}2017/{stem}"] = [
             (c, float(x), float(y), float(w), float(h)) for c, x, y, w, h in named
         ]
         truth.labels[f"{name}2017/{stem}"] = sorted({row[0] for row in named}, key=list(SAMPLE_IDS).index)
     for name, rows in images.items():
-        _write_files(root / "annotations", name, rows, objects[name])
+        _write_files(root / "annotations", name, rows, objects[name], poses)
     truth.splits = {"train": len(images["train"]), "test": len(images["val"])}
     return truth
 
 
-def _instances(scene: Scene, index: int) -> list[dict[str, Any]]:
+def _drawn(rng: np.random.Generator, size: tuple[int, int], figures: Figures, index: int) -> Peopled:
+    if figures == "shapes":
+        shapes = [int(k) for k in rng.integers(0, len(SHAPES), rng.integers(1, 4))]
+        return Peopled(draw_scene(rng, size, shapes), {})
+    one = figures == "person"
+    count = 0 if index % NOBODY_EVERY == 2 else 1 if one else int(rng.integers(1, 4))
+    return draw_people(rng, size, count, (0.55, 0.95) if one else (0.35, 0.55))
+
+
+def _annotation_id(index: int, k: int) -> int:
+    return (index + 1) * 100 + k
+
+
+def _instances(scene: Scene, index: int, crowds: bool) -> list[dict[str, Any]]:
     rows = []
     for k, drawn in enumerate(scene.objects, start=1):
         mask = scene.instances == k
-        crowd = index % CROWD_EVERY == 0 and k == len(scene.objects)
+        crowd = crowds and index % CROWD_EVERY == 0 and k == len(scene.objects)
         rows.append(
             {
                 "segmentation": run_lengths(mask) if crowd else polygons(mask),
@@ -99,7 +131,7 @@ def _instances(scene: Scene, index: int) -> list[dict[str, Any]]:
                 "image_id": index + 1,
                 "bbox": [float(v) for v in (drawn.x, drawn.y, drawn.w, drawn.h)],
                 "category_id": SAMPLE_IDS[SAMPLE_CLASSES[drawn.shape]],
-                "id": (index + 1) * 100 + k,
+                "id": _annotation_id(index, k),
             }
         )
     return rows
@@ -157,7 +189,11 @@ def _outline(string: list[tuple[int, int, int]]) -> list[float]:
 
 
 def _write_files(
-    folder: Path, name: str, images: list[dict[str, Any]], objects: list[dict[str, Any]]
+    folder: Path,
+    name: str,
+    images: list[dict[str, Any]],
+    objects: list[dict[str, Any]],
+    poses: dict[int, np.ndarray],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     info = {"description": "Drawn sample in COCO 2017's format", "version": "1.0", "year": 2017}
@@ -165,7 +201,8 @@ def _write_files(
     head = {"info": info, "licenses": licence, "images": images}
     classes = [{"supercategory": "shape", "id": k, "name": c} for c, k in SAMPLE_IDS.items()]
     person = {**classes[0], "keypoints": list(PERSON_KEYPOINTS), "skeleton": SKELETON}
-    people = [_with_keypoints(row) for row in objects if row["category_id"] == SAMPLE_IDS["person"]]
+    persons = [row for row in objects if row["category_id"] == SAMPLE_IDS["person"]]
+    people = [_with_keypoints(row, poses.get(row["id"])) for row in persons]
     files = {
         "instances": {**head, "annotations": objects, "categories": classes},
         "person_keypoints": {**head, "annotations": people, "categories": [person]},
@@ -175,10 +212,12 @@ def _write_files(
         (folder / f"{kind}_{name}2017.json").write_text(json.dumps(content))
 
 
-def _with_keypoints(row: dict[str, Any]) -> dict[str, Any]:
+def _with_keypoints(row: dict[str, Any], pose: np.ndarray | None) -> dict[str, Any]:
     x, y, w, h = row["bbox"]
     points = [(round(x + w * a), round(y + h * b), 2) for a, b in PERSON_KEYPOINTS.values()]
-    if row["iscrowd"]:  # as in the source, crowds have no keypoints
+    if pose is not None:
+        points = [(int(a), int(b), int(v)) for a, b, v in pose]
+    elif row["iscrowd"]:  # as in the source, crowds have no keypoints
         points = [(0, 0, 0)] * len(points)
     visible = sum(point[2] > 0 for point in points)
     return {**row, "num_keypoints": visible, "keypoints": [v for point in points for v in point]}

@@ -107,16 +107,16 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
         SourceError: `root` holds files that are no drawn sample; they are left alone.
     """
     assert config.sample is not None
-    wanted = config.sample.model_dump()
+    wanted = config.sample.model_dump(exclude_none=True)
     note = root / NOTE
-    if note.exists() and _read_json(note) == wanted:
+    if note.exists() and {k: v for k, v in _read_json(note).items() if v is not None} == wanted:
         return
     if not note.exists() and root.exists() and any(root.iterdir()):
         raise SourceError(f"{root}: holds files, but no drawn sample; draw into a folder of its own")
     fresh = root.with_name(root.name + ".drawing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    options = {key: value for key, value in wanted.items() if value is not None}
+    options = dict(wanted)
     if "size" in options:
         options["size"] = tuple(options["size"])
     reader(config.reader).write_sample(fresh, **options)

@@ -72,6 +72,7 @@ def read(
     *,
     labels: Literal["breed", "species"] = "breed",
     mask: Literal["trimap", "pet"] = "trimap",
+    samples: Literal["all", "boxed"] = "all",
 ) -> Tables:
     """Read the data set; official trainval is given as 'train'.
 
@@ -84,9 +85,11 @@ def read(
         labels: what `samples.labels` says: one of 37 breeds, or cat or dog. Head boxes are always cat or dog.
         mask: 'trimap' has the classes pet, background and border; 'pet' has background and pet, and ignores
             the border.
+        samples: 'boxed' leaves out images without a head box, for detectors: nobody has looked for heads
+            there, so they are no images without a head. What is left is all of the official trainval.
 
     Raises:
-        SourceError: the split lists are missing, or no listed image is usable.
+        SourceError: the split lists are missing, or no listed image is usable, or none has a box
     """
     quarantine = Quarantine()
     lists = _list_splits(root, quarantine)
@@ -97,14 +100,20 @@ def read(
     targets = _targets(root, images.values(), categories, quarantine)
     heads = _heads(root, images.values(), quarantine)
     _note_missing_heads(root, images.values(), lists, quarantine)
-    samples: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for info in images.values():
         stem = Path(info.path).stem
         split, breed = lists[stem]
         label = breed if labels == "breed" else _species(breed)
-        samples.append(_sample_row(info, split, targets.get(stem), label))
-    facts = _facts(lists, samples, heads)
-    tables = samples_table(samples), boxes_table(heads)
+        rows.append(_sample_row(info, split, targets.get(stem), label))
+    facts = _facts(lists, rows, heads)
+    if samples == "boxed":
+        boxed = {head.sample_id for head in heads}
+        rows = [row for row in rows if row["sample_id"] in boxed]
+        facts |= {"samples": "images with a head box only"}
+        if not rows:
+            raise SourceError(f"{root / 'annotations/xmls'}: no image has a usable head box")
+    tables = samples_table(rows), boxes_table(heads)
     return Tables(*tables, categories, quarantine.table(), facts=facts)
 
 

@@ -14,6 +14,7 @@ TASKS = {
     "classification": "cv_pipelines.tasks.classification:Classification",
     "detection": "cv_pipelines.tasks.detection:Detection",
     "gan": "cv_pipelines.tasks.gan:Gan",
+    "landmarks": "cv_pipelines.tasks.landmarks:Landmarks",
     "segmentation": "cv_pipelines.tasks.segmentation:Segmentation",
 }
 
@@ -23,6 +24,7 @@ MAIN_SCORES = {
     "classification": "accuracy",
     "detection": "map_50",
     "gan": "fid",
+    "landmarks": "mean_error",
     "segmentation": "miou",
 }
 """The score that stands for a task in tables; a score's name may carry a suffix (`fid_<embedder>`)."""

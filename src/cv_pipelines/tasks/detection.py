@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cv_pipelines.config import Evaluate
-from cv_pipelines.data.datasets import SourceData, Target
+from cv_pipelines.data.datasets import SourceData, Target, keypoint_names
 from cv_pipelines.data.encoding import encode_segmentation
 from cv_pipelines.errors import ConfigError
 from cv_pipelines.models.suppression import suppressed
@@ -35,12 +35,20 @@ class Detection(Task):
 
     def __init__(self, model: nn.Module, context: Context) -> None:
         super().__init__(model, context)
-        if getattr(model, "masks", False):
-            if context.config.evaluate.flip:
+        for kind, target in (("masks", "masks"), ("keypoints", "points")):
+            if getattr(model, kind, False):
+                if context.config.evaluate.flip:
+                    name = context.config.model.name
+                    raise ConfigError(f"evaluate.flip: {name} finds {kind}, which are not fused")
+                self.target = target  # type: ignore[misc,assignment]
+        points: Any = getattr(model, "keypoints", 0)
+        if points:
+            self.monitor = "val_keypoint_map"  # type: ignore[misc]
+            named = len(keypoint_names(context.data.categories))
+            if named != points:
                 raise ConfigError(
-                    f"evaluate.flip: {context.config.model.name} finds masks, which are not fused"
+                    f"model.points: {points}; objects of source {context.config.source} have {named}"
                 )
-            self.target = "masks"  # type: ignore[misc]
 
     @classmethod
     def n_outputs(cls, data: SourceData) -> int:
@@ -53,6 +61,7 @@ class Detection(Task):
         targets = [
             {"boxes": item["boxes"].as_subclass(Tensor).reshape(-1, 4)}
             | {key: item[key].as_subclass(Tensor) for key in ("labels", "masks") if key in item}
+            | ({"keypoints": poses_of(item)} if "keypoints" in item else {})
             for item in items
         ]
         dropped = sum(item.get("dropped", 0) for item in items)
@@ -104,15 +113,17 @@ class Detection(Task):
                 output["labels"].cpu().numpy(),
                 output["scores"].float().cpu().numpy(),
                 _packed(output["masks"]) if "masks" in output else None,
+                output["keypoints"].float().cpu().numpy().astype(float) if "keypoints" in output else None,
             )
             for output in found
         ]
 
     @classmethod
     def rows_of(cls, sample_id: str, output: Detections) -> list[dict[str, Any]]:
-        """Return a row a detection: `COLUMNS`, and `segmentation` where masks are found.
+        """Return a row a detection: `COLUMNS`, and `segmentation` and `keypoints` where these are found.
 
-        Boxes `x`, `y`, `w`, `h` are in image pixels; a mask is packed as `encode_segmentation` says.
+        Boxes `x`, `y`, `w`, `h` are in image pixels; a mask is packed as `encode_segmentation` says;
+        keypoints are a list of 3P floats (x, y, visibility).
         """
         boxes = zip(output.corners, output.labels, output.scores, strict=True)
         rows = (
@@ -120,9 +131,11 @@ class Detection(Task):
             for (x1, y1, x2, y2), label, score in boxes
         )
         found = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-        if output.segmentations is None:
-            return found
-        return [row | {"segmentation": mask} for row, mask in zip(found, output.segmentations, strict=True)]
+        poses = None if output.keypoints is None else [pose.ravel().tolist() for pose in output.keypoints]
+        for key, values in (("segmentation", output.segmentations), ("keypoints", poses)):
+            if values is not None:
+                found = [row | {key: value} for row, value in zip(found, values, strict=True)]
+        return found
 
     @classmethod
     def fuse(cls, outputs: Iterable[Detections], weights: Sequence[float], evaluate: Evaluate) -> Detections:
@@ -139,8 +152,16 @@ class Detection(Task):
         cls, predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate
     ) -> dict[str, float]:
         """Score by the protocol alone, with the back end that is asked for while training."""
-        backend = evaluate.validation_backend
-        return protocol_scores(table_of(predictions), data, evaluate, backend).values
+        backend, table = evaluate.validation_backend, table_of(predictions)
+        if table.empty:  # a column of poses comes with the first row; the figure that chooses is to be there
+            table = table.assign(keypoints=None)
+        return protocol_scores(table, data, evaluate, backend).values
+
+
+def poses_of(item: dict[str, Any]) -> Tensor:
+    """Return the keypoints of an item's objects, (N, P, 3) float32: x, y in pixels, visibility."""
+    places = item["keypoints"].as_subclass(Tensor).float()
+    return torch.cat([places, item["visibility"].as_subclass(Tensor)[..., None].float()], dim=-1)
 
 
 def _packed(masks: Tensor) -> list[str]:

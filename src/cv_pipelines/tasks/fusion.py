@@ -26,12 +26,14 @@ class Detections:
         scores: (N,) float, 0 to 1.
         segmentations: a mask each, as `data.encoding.encode_segmentation` packs it; None where only boxes
             are found. What is mirrored or fused has none.
+        keypoints: (N, P, 3) float64 x, y in image pixels and visibility; None where none are found.
     """
 
     corners: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
     segmentations: list[str] | None = None
+    keypoints: np.ndarray | None = None
 
     def mirrored(self, width: int) -> Self:
         """Return the same boxes in the image mirrored left to right, which is `width` pixels wide."""

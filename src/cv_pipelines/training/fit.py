@@ -284,6 +284,8 @@ def loaders(
     augment = Chain(config.augment) if config.augment else None
     size = config.inputs.size
     target = "masks" if augment is not None and augment.needs_masks else task.target
+    if target == "masks" and task.target == "points":
+        raise ConfigError(f"{job.experiment}: augment: copy_paste moves masks, and no keypoints with them")
     spare = Spare(_folder(job, seed) / "unreadable.tsv", config.train.bad_samples)
     dataset = SampleDataset(fitted, target, size, augment, seed, spare)
     common = with_workers(config.train.workers, task.collate)

@@ -16,7 +16,7 @@ from cv_pipelines.data.augment.objects import Item, settle
 
 CUTTING = ("photo", "resized_crop")
 PICTURES = ("autoencoder", "classification", "gan")
-ALL = (*PICTURES, "detection", "segmentation")
+ALL = (*PICTURES, "detection", "landmarks", "segmentation")
 
 AUGMENTS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "amplitude": (signals.amplitude, ("activity",)),

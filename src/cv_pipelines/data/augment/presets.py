@@ -128,7 +128,7 @@ def boxes(
     """
     steps: list[Any] = [geometry.zoom_out(most=zoom_out)] if zoom_out > 1 else []
     steps += [geometry.overlap_crop()] if crop else []
-    steps += [v2.RandomHorizontalFlip()] if flip else []
+    steps += [geometry.mirror()] if flip else []
     steps += [v2.ColorJitter(color, color, color)] if color else []
 
     def augment(item: Item) -> Item:
