@@ -14,18 +14,23 @@ from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_stat
 CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
 YOLOS = ["yolo_v1", "yolo_v3_tiny", "yolo_v5"]
-DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector", *YOLOS]
+EARLY = ["fast_rcnn", "localizer", "rcnn", "sliding_window"]
+DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector", *EARLY, *YOLOS]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
     "efficientnet_lite0": {"weights": "none"},
+    "fast_rcnn": {**SMALL, "stride": 8, "head_width": 16},
     "faster_rcnn": {**SMALL, "width": 16, "head_width": 16, "proposals": 20},
     "fcos": {**SMALL, "width": 32},
     "inception_1d": {"filters": 2, "kernels": [3, 5], "blocks": 2, "pool_after": [1]},
+    "localizer": {"weights": "none", "size": 64, "width": 8, "hidden": 16, "score_threshold": 0.0},
     "mask_rcnn": {**SMALL, "width": 16, "head_width": 16, "mask_width": 8, "proposals": 20},
     "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
+    "rcnn": {"weights": "none", "crop": 32, "sampled_regions": 8, "score_threshold": 0.0},
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
     "retinanet": {**SMALL, "width": 32},
+    "sliding_window": {"sides": [20.0, 40.0], "width": 4, "hidden": 8, "score_threshold": 0.0},
     "ssd": {"weights": "none", "size": 64, "extra_widths": [16], "score_threshold": 0.0},
     "torchvision_detector": {
         "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",

@@ -68,13 +68,15 @@ def wrap_slow_convs(module: nn.Module) -> None:
             wrap_slow_convs(child)
 
 
-def encoder(weights: Weights) -> nn.Module:
+def encoder(weights: Weights, last_stride: int = 32) -> nn.Module:
     """Build timm's feature extractor: (B, 3, H, W) to maps of stride 2, 4, 8, 16, 32.
 
     Args:
         weights: `packaged` for ImageNet's, `none` for a random start.
+        last_stride: of the last map; the layers behind it are left out.
     """
-    features: nn.Module = timm.create_model("tf_efficientnet_lite0", features_only=True)
+    maps = tuple(range(last_stride.bit_length() - 1))
+    features: nn.Module = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=maps)
     if weights == "packaged":
         load_packaged(features)
     wrap_slow_convs(features)

@@ -50,7 +50,14 @@ CROWD_EVERY = 5
 """In every so many images the last object is marked as a crowd, with RLE instead of polygons."""
 
 
-def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128), seed: int = 0) -> Truth:
+def write_sample(
+    root: Path,
+    *,
+    n: int = 60,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    objects: tuple[int, int] = (1, 3),
+) -> Truth:
     """Draw a small COCO 2017 of six of the 80 classes: instances, person keypoints and captions.
 
     Every fourth image is in val. `Truth` is that of the default option `annotations='instances'`.
@@ -60,37 +67,40 @@ def write_sample(root: Path, *, n: int = 60, size: tuple[int, int] = (128, 128),
         n: number of images.
         size: (width, height) in pixels.
         seed: same seed, same bytes.
+        objects: fewest and most in an image; where it is one at most, none is marked as a crowd.
     """
     rng = np.random.default_rng(seed)
     truth = Truth(splits={})
     images: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
-    objects: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+    fewest, most = objects
     for index in range(n):
         name = "val" if index % 4 == 3 else "train"
         stem = f"{index + 1:012d}"
-        scene = draw_scene(rng, size, [int(k) for k in rng.integers(0, len(SHAPES), rng.integers(1, 4))])
+        shapes = rng.integers(0, len(SHAPES), rng.integers(fewest, most + 1))
+        scene = draw_scene(rng, size, [int(k) for k in shapes])
         folder = root / f"{name}2017"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(scene.image).save(folder / f"{stem}.jpg", quality=90)
         shape = {"width": size[0], "height": size[1]}
         images[name].append({"license": 1, "file_name": f"{stem}.jpg", **shape, "id": index + 1})
-        objects[name] += _instances(scene, index)
+        rows[name] += _instances(scene, index, crowds=most > 1)
         named = [(SAMPLE_CLASSES[o.shape], o.x, o.y, o.w, o.h) for o in scene.objects]
         truth.boxes[f"{name}2017/{stem}"] = [
             (c, float(x), float(y), float(w), float(h)) for c, x, y, w, h in named
         ]
         truth.labels[f"{name}2017/{stem}"] = sorted({row[0] for row in named}, key=list(SAMPLE_IDS).index)
-    for name, rows in images.items():
-        _write_files(root / "annotations", name, rows, objects[name])
+    for name, drawn in images.items():
+        _write_files(root / "annotations", name, drawn, rows[name])
     truth.splits = {"train": len(images["train"]), "test": len(images["val"])}
     return truth
 
 
-def _instances(scene: Scene, index: int) -> list[dict[str, Any]]:
+def _instances(scene: Scene, index: int, crowds: bool) -> list[dict[str, Any]]:
     rows = []
     for k, drawn in enumerate(scene.objects, start=1):
         mask = scene.instances == k
-        crowd = index % CROWD_EVERY == 0 and k == len(scene.objects)
+        crowd = crowds and index % CROWD_EVERY == 0 and k == len(scene.objects)
         rows.append(
             {
                 "segmentation": run_lengths(mask) if crowd else polygons(mask),
@@ -190,6 +200,6 @@ def _captions(images: list[dict[str, Any]], objects: list[dict[str, Any]]) -> li
     for image in images:
         seen = [f"a {names[row['category_id']]}" for row in objects if row["image_id"] == image["id"]]
         for k, opening in enumerate(("A picture of", "There is")):
-            text = f"{opening} {' and '.join(seen)}."
+            text = f"{opening} {' and '.join(seen) or 'nothing'}."
             rows.append({"image_id": image["id"], "id": image["id"] * 10 + k, "caption": text})
     return rows

@@ -107,7 +107,7 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
         SourceError: `root` holds files that are no drawn sample; they are left alone.
     """
     assert config.sample is not None
-    wanted = config.sample.model_dump()
+    wanted = config.sample.noted()
     note = root / NOTE
     if note.exists() and _read_json(note) == wanted:
         return
@@ -117,8 +117,7 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     options = {key: value for key, value in wanted.items() if value is not None}
-    if "size" in options:
-        options["size"] = tuple(options["size"])
+    options |= {key: tuple(options[key]) for key in ("size", "objects") if key in options}
     reader(config.reader).write_sample(fresh, **options)
     (fresh / NOTE).write_text(json.dumps(wanted), encoding="utf8")
     shutil.rmtree(root, ignore_errors=True)

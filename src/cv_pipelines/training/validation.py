@@ -35,6 +35,8 @@ def check_source(where: str, values: dict[str, Any]) -> SourceConfig:
         raise ConfigError(
             f"{where}: sample: needs `root`, and a reader that can draw; {config.reader} cannot"
         )
+    if config.sample is not None and config.sample.objects is not None:
+        check_options(f"{where}: sample", module.write_sample, {"objects": config.sample.objects})
     return config
 
 
