@@ -80,8 +80,8 @@ class Machines:
             near = (best >= self.fitting.moved_iou).nonzero()[:, 0]
             moves = CODER.encode_single(true[which[near]], boxes[near]).cpu().double().numpy()
             for k, mover in enumerate(self.movers):
-                own = (labels[which[near]] == k).numpy()
-                mover.add(proposed[near.numpy()][own], moves[own])
+                chosen = (labels[which[near]] == k).numpy()
+                mover.add(proposed[near.numpy()][chosen], moves[chosen])
 
     def solved(self) -> dict[str, Tensor]:
         """Return `machines` (C, D + 1), `movers` (C, D + 1, 4), the last of D the constant, and `size` ()."""

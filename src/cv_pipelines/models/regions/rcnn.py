@@ -128,8 +128,8 @@ class Rcnn(nn.Module):
 
     def _features(self, image: Tensor, boxes: Tensor) -> Tensor:
         """Return the network's features (N, D) float32 of each proposal."""
-        parts = [self.network.embed(self._crops(image, part)).float() for part in boxes.split(AT_ONCE)]
-        return torch.cat(parts)
+        parts = boxes.split(AT_ONCE)  # type: ignore[no-untyped-call]
+        return torch.cat([self.network.embed(self._crops(image, part)).float() for part in parts])
 
     def _crops(self, image: Tensor, boxes: Tensor) -> Tensor:
         """Warp proposals and some context to squares (N, 3, crop, crop), as in appendix A.

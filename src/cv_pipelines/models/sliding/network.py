@@ -55,7 +55,7 @@ class WindowClassifier(nn.Module):
             (B, rows, columns, n_outputs); windows are 4 pixels apart.
         """
         maps = self.features(images)
-        kernel = self.first.weight.unflatten(1, (-1, _PLACES, _PLACES))
+        kernel = self.first.weight.view(len(self.first.weight), -1, _PLACES, _PLACES)
         places = F.relu(F.conv2d(maps, kernel, self.first.bias)).permute(0, 2, 3, 1)
         logits: Tensor = self.second(places)
         return logits
@@ -65,7 +65,8 @@ class WindowClassifier(nn.Module):
         windows = images.unfold(2, WINDOW, STRIDE).unfold(3, WINDOW, STRIDE)
         batch, _, rows, columns = windows.shape[:4]
         flat = windows.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-        logits = torch.cat([self(part) for part in flat.split(_AT_ONCE)])
+        parts = flat.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+        logits = torch.cat([self(part) for part in parts])
         return logits.view(batch, rows, columns, -1)
 
 
