@@ -29,12 +29,10 @@ MODES: tuple[Mode, ...] = ("single", "fast", "quality")
 
 def prepared(source: str) -> SourceData:
     """Read the tables of a source, the validation split."""
-    folder = PROJECT / "data/05_model_input" / source
-    categories = Categories.model_validate_json(
-        (PROJECT / "data/02_intermediate" / source / "categories.json").read_text(encoding="utf8")
-    )
-    tables = (pd.read_parquet(folder / f"{name}.parquet") for name in ("samples", "annotations"))
-    samples, annotations = tables
+    read = PROJECT / "data/02_intermediate" / source
+    categories = Categories.model_validate_json((read / "categories.json").read_text(encoding="utf8"))
+    samples = pd.read_parquet(PROJECT / "data/05_model_input" / source / "manifest.parquet")
+    annotations = pd.read_parquet(read / "annotations.parquet")
     return SourceData(samples, annotations, categories, root=PROJECT / "data/01_raw" / source).only("val")
 
 

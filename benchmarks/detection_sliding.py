@@ -2,13 +2,14 @@
 
 One image a time, on a CPU, for images of several sizes: the resizing to all scales, the scores of all windows
 and the choice of detections; the two take turns. Weights are random, which changes no time but that of the
-suppression. Prints a table and writes `benchmarks/results/detection_sliding.json`; a ratio above 1 says how many
-times faster the convolution is.
+suppression. Prints a table and writes `benchmarks/results/detection_sliding.json`; a ratio above 1 says how
+many times faster the convolution is.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import torch
 from torch import nn
@@ -42,7 +43,7 @@ def main() -> None:
         with torch.inference_mode():
             ((one, boxes),), ((other, _),) = convolution.windows(image), crops.windows(image)
             assert torch.allclose(one, other, atol=1e-4)
-            fast, slow = seconds([lambda: convolution(image), lambda: crops(image)], rounds)
+            fast, slow = seconds([partial(convolution, image), partial(crops, image)], rounds)
         what = f"an image of {size} px, {len(boxes):,} windows at {len(SIDES)} scales"
         rows.append(Row(what, "ms", 1e3 * fast, 1e3 * slow, "the same classifier, crop by crop", 2.0))
     report("detection_sliding", rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def write_sample(
     n: int = 60,
     size: tuple[int, int] = (128, 128),
     seed: int = 0,
-    objects: tuple[int, int] = (1, 3),
+    objects: Sequence[int] = (1, 3),
 ) -> Truth:
     """Draw a small COCO 2017 of six of the 80 classes: instances, person keypoints and captions.
 

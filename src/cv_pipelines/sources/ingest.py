@@ -117,7 +117,8 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     options = {key: value for key, value in wanted.items() if value is not None}
-    options |= {key: tuple(options[key]) for key in ("size", "objects") if key in options}
+    if "size" in options:
+        options["size"] = tuple(options["size"])
     reader(config.reader).write_sample(fresh, **options)
     (fresh / NOTE).write_text(json.dumps(wanted), encoding="utf8")
     shutil.rmtree(root, ignore_errors=True)
