@@ -17,7 +17,7 @@ from torch import nn
 from _harness import Row, report, seconds
 from cv_pipelines.models import builder
 
-SIZES = (128, 256, 512)
+SIZES = (128, 256)
 SIDES = (25.0, 31.0, 39.0, 49.0)
 CLASSES = 6
 
@@ -33,8 +33,8 @@ def both() -> tuple[nn.Module, nn.Module]:
 
 
 def main() -> None:
-    """Run all sizes; `python benchmarks/detection_sliding.py ROUNDS` (5)."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    """Run all sizes; `python benchmarks/detection_sliding.py ROUNDS` (3)."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     torch.set_num_threads(1)
     convolution, crops = both()
     rows = []
