@@ -194,6 +194,14 @@ class TestPackagedWeights:
         assert features.shape == (2, 1280)
         assert 0.01 < features.std() < 10
 
+    @pytest.mark.parametrize("stride", [4, 16])
+    def test_an_encoder_that_ends_early_gives_the_first_maps(self, stride):
+        x = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            whole, early = encoder("packaged").eval()(x), encoder("packaged", stride).eval()(x)
+        assert [m.shape[-1] for m in early] == [s for s in (32, 16, 8, 4) if 64 // s <= stride]
+        assert all(torch.equal(one, other) for one, other in zip(early, whole, strict=False))
+
     def test_refuse_a_model_of_other_layers(self):
         with pytest.raises(ValueError, match="packaged weights hold"):
             packaged_state(torch.nn.Linear(2, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -76,11 +76,14 @@ def encoder(weights: Weights, last_stride: int = 32) -> nn.Module:
         last_stride: of the last map; the layers behind it are left out.
     """
     maps = tuple(range(last_stride.bit_length() - 1))
-    features: nn.Module = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=maps)
+    features: Any = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=maps)
+    last = features.feature_info.module_name()[-1]  # such as blocks.4; timm keeps what lies behind it
+    features.blocks = features.blocks[: int(last.split(".")[1]) + 1]
     if weights == "packaged":
         load_packaged(features)
     wrap_slow_convs(features)
-    return features
+    built: nn.Module = features
+    return built
 
 
 def load_packaged(features: nn.Module) -> None:
