@@ -45,7 +45,7 @@ def test_a_right_one_passes():
     [
         ({"task": "clasification"}, ["task", "'clasification'", "activity, autoencoder, classification"]),
         ({"source": "digit"}, ["source", "'digit'", "digits, sample_voc"]),
-        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet, ssd"]),
+        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet"]),
         ({"model": {}}, ["model.name", "Field required"]),
         (
             {"model": {"name": "residual_cnn", "chanels": [4]}},
