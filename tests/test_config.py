@@ -124,6 +124,8 @@ def test_a_section_that_is_no_mapping_is_refused(values):
         (Inputs, {"size": [16, 0]}),
         (Inputs, {"labels_per_class": 0}),
         (Sample, {"n": 0}),
+        (Sample, {"objects": [2, 1]}),
+        (Sample, {"objects": [-1, 1]}),
         (SplitRule, {"share": 0.0}),
         (SplitRule, {"share": 1}),
         (SplitRule, {"by": "subject", "share": 0.5}),

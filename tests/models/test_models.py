@@ -14,6 +14,7 @@ from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_stat
 CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
 YOLOS = ["yolo_v1", "yolo_v3_tiny", "yolo_v5"]
+EARLY = ["fast_rcnn", "localizer", "rcnn", "sliding_window"]
 DETECTORS = [
     "faster_rcnn",
     "fcos",
@@ -22,12 +23,14 @@ DETECTORS = [
     "retinanet",
     "ssd",
     "torchvision_detector",
+    *EARLY,
     *YOLOS,
 ]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
     "efficientnet_lite0": {"weights": "none"},
+    "fast_rcnn": {**SMALL, "stride": 8, "head_width": 16},
     "faster_rcnn": {**SMALL, "width": 16, "head_width": 16, "proposals": 20},
     "fcos": {**SMALL, "width": 32},
     "inception_1d": {"filters": 2, "kernels": [3, 5], "blocks": 2, "pool_after": [1]},
@@ -41,10 +44,13 @@ OPTIONS = {
         "points": 3,
     },
     "landmark_net": {"weights": "none", "width": 16, "convs": 1},
+    "localizer": {"weights": "none", "size": 64, "width": 8, "hidden": 16, "score_threshold": 0.0},
     "mask_rcnn": {**SMALL, "width": 16, "head_width": 16, "mask_width": 8, "proposals": 20},
     "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
+    "rcnn": {"weights": "none", "crop": 32, "sampled_regions": 8, "score_threshold": 0.0},
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
     "retinanet": {**SMALL, "width": 32},
+    "sliding_window": {"sides": [20.0, 40.0], "width": 4, "hidden": 8, "score_threshold": 0.0},
     "ssd": {"weights": "none", "size": 64, "extra_widths": [16], "score_threshold": 0.0},
     "torchvision_detector": {
         "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",
@@ -209,6 +215,14 @@ class TestPackagedWeights:
             features = classifier.eval().embed(torch.rand(2, 3, 64, 64) * 2 - 1)
         assert features.shape == (2, 1280)
         assert 0.01 < features.std() < 10
+
+    @pytest.mark.parametrize("stride", [4, 16])
+    def test_an_encoder_that_ends_early_gives_the_first_maps(self, stride):
+        x = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            whole, early = encoder("packaged").eval()(x), encoder("packaged", stride).eval()(x)
+        assert [m.shape[-1] for m in early] == [s for s in (32, 16, 8, 4) if 64 // s <= stride]
+        assert all(torch.equal(one, other) for one, other in zip(early, whole, strict=False))
 
     def test_refuse_a_model_of_other_layers(self):
         with pytest.raises(ValueError, match="packaged weights hold"):

@@ -349,3 +349,13 @@ def test_real_subset():
     assert tables.annotations["segmentation"].notna().all()
     assert len(coco.read(root, annotations="keypoints").annotations) == 172 + 118
     assert len(coco.read(root, annotations="captions").annotations) == 400 + 395
+
+
+def test_a_sample_may_have_one_object_an_image_or_none(tmp_path):
+    truth = coco.write_sample(tmp_path, n=20, objects=(0, 1))
+    tables = coco.read(tmp_path)
+    counts = tables.annotations.groupby("sample_id").size()
+    assert counts.max() == 1
+    assert 0 < len(counts) < 20
+    assert not tables.annotations["iscrowd"].any()
+    assert sum(map(len, truth.boxes.values())) == len(counts)

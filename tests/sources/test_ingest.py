@@ -272,3 +272,19 @@ def test_files_that_were_not_drawn_are_never_replaced(toy, root):
         ingest(config(root, sample={"n": 2}), root / "store")
     assert (root / "a.txt").read_text() == "one"
     assert toy.drawings == 0
+
+
+def test_a_sample_drawn_before_objects_could_be_named_is_not_drawn_again(tmp_path):
+    """What is noted of it does not name them, and neither does what is asked for."""
+    plain = {"reader": "coco", "root": str(tmp_path / "raw"), "sample": {"n": 8, "size": [48, 48]}}
+    config_of = SourceConfig.model_validate
+    draw_sample(config_of(plain), tmp_path / "raw")
+    note = tmp_path / "raw/sample.json"
+    assert json.loads(note.read_text()) == {"n": 8, "size": [48, 48], "seed": 0}
+    written = note.stat().st_mtime_ns
+    draw_sample(config_of(plain), tmp_path / "raw")
+    assert note.stat().st_mtime_ns == written
+    draw_sample(config_of(plain | {"sample": {**plain["sample"], "objects": [0, 1]}}), tmp_path / "raw")
+    truth = json.loads((tmp_path / "raw/annotations/instances_train2017.json").read_text())
+    images = [row["image_id"] for row in truth["annotations"]]
+    assert len(set(images)) == len(images) < 6

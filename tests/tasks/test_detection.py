@@ -24,6 +24,7 @@ NAMES = [
     *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
 ]
 AREAS = ["area_precision", "area_recall", "area_iou"]
+SINGLE = ["localization_accuracy", "localization_iou"]  # no image has several objects
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def found_as(objects, **changes):
 
 def test_perfect_boxes(part):
     scores = Detection.score(found_as(part.annotations), part, Evaluate(protocol="coco"))
-    assert list(scores.values) == NAMES + AREAS
-    for name in (*AREAS, "map", "map_50", "map_75", "map_small", "ar_1", "ar_100"):
+    assert list(scores.values) == NAMES + AREAS + SINGLE
+    for name in (*AREAS, *SINGLE, "map", "map_50", "map_75", "map_small", "ar_1", "ar_100"):
         assert scores.values[name] == pytest.approx(1.0), name
     assert math.isnan(scores.values["map_large"])  # there is no large object
     assert scores.samples["score"].tolist() == [1.0, 1.0]

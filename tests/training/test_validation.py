@@ -45,7 +45,7 @@ def test_a_right_one_passes():
     [
         ({"task": "clasification"}, ["task", "'clasification'", "activity, autoencoder, classification"]),
         ({"source": "digit"}, ["source", "'digit'", "digits, sample_voc"]),
-        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet, ssd"]),
+        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet"]),
         ({"model": {}}, ["model.name", "Field required"]),
         (
             {"model": {"name": "residual_cnn", "chanels": [4]}},
@@ -382,3 +382,10 @@ def test_the_experiments_that_come_with_the_project_pass(name):
 @pytest.mark.parametrize("name", sorted(sections("sources")))
 def test_the_sources_that_come_with_the_project_pass(name):
     check_source(name, sections("sources")[name] | {"root": "somewhere"})
+
+
+def test_only_readers_that_can_draw_so_many_objects_are_asked_to():
+    section = {"reader": "voc", "root": "somewhere", "sample": {"objects": [0, 1]}, "year": 2012}
+    with pytest.raises(ConfigError, match=r"here: sample.*objects"):
+        check_source("here", section)
+    check_source("here", {"reader": "coco", "root": "somewhere", "sample": {"objects": [0, 1]}})

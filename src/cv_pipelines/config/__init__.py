@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
 )
 
 from cv_pipelines.config.sections import AtMost, Positive, Share, Strict
@@ -70,12 +71,21 @@ class Sample(Strict):
         size: width and height in pixels; only for images.
         seed: of the drawing.
         figures: what is drawn, where the reader can draw several kinds: `shapes`, `person` or `people`.
+        objects: fewest and most in an image; the reader's own default if not given. Only for COCO.
     """
 
     n: Positive | None = None
     size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
     seed: int = 0
     figures: Literal["shapes", "person", "people"] | None = None
+    objects: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
+
+    @field_validator("objects")
+    @classmethod
+    def _fewest_first(cls, objects: list[int] | None) -> list[int] | None:
+        if objects is not None and objects[0] > objects[1]:
+            raise ValueError("fewest come first, then most")
+        return objects
 
 
 def _plain_name(name: str) -> str:

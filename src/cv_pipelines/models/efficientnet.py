@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -68,17 +68,22 @@ def wrap_slow_convs(module: nn.Module) -> None:
             wrap_slow_convs(child)
 
 
-def encoder(weights: Weights) -> nn.Module:
+def encoder(weights: Weights, last_stride: int = 32) -> nn.Module:
     """Build timm's feature extractor: (B, 3, H, W) to maps of stride 2, 4, 8, 16, 32.
 
     Args:
         weights: `packaged` for ImageNet's, `none` for a random start.
+        last_stride: of the last map; the layers behind it are left out.
     """
-    features: nn.Module = timm.create_model("tf_efficientnet_lite0", features_only=True)
+    maps = tuple(range(last_stride.bit_length() - 1))
+    features: Any = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=maps)
+    last = features.feature_info.module_name()[-1]  # such as blocks.4; timm keeps what lies behind it
+    features.blocks = features.blocks[: int(last.split(".")[1]) + 1]
     if weights == "packaged":
         load_packaged(features)
     wrap_slow_convs(features)
-    return features
+    built: nn.Module = features
+    return built
 
 
 def load_packaged(features: nn.Module) -> None:

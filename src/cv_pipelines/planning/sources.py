@@ -118,7 +118,7 @@ def reading_is_stale(config: SourceConfig, tables: Path) -> list[str]:
     """Say why the tables in a folder are not those of a source as it is now."""
     stamp, root = read_stamp(tables), source_root(config)
     if config.sample is not None and root is not None:
-        wanted = config.sample.model_dump()
+        wanted = config.sample.noted()
         drawn = _json(root / NOTE)
         if drawn is None:
             return ["its sample is not drawn yet"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +64,7 @@ def write_sample(
     size: tuple[int, int] = (128, 128),
     seed: int = 0,
     figures: Figures = "shapes",
+    objects: Sequence[int] = (1, 3),
 ) -> Truth:
     """Draw a small COCO 2017 of six of the 80 classes: instances, person keypoints and captions.
 
@@ -74,43 +76,48 @@ def write_sample(
         size: (width, height) in pixels.
         seed: same seed, same bytes.
         figures: 'shapes' draws a cross where it says person, with points at fixed places of its box. 'person'
-            and 'people' draw figures that move their limbs: one, or one to three, in four of five images,
-            and nobody in the fifth; no crowds.
+            and 'people' draw figures that move their limbs: one, or several, in four of five images, and
+            nobody in the fifth; no crowds.
+        objects: fewest and most shapes or people in an image; where it is one at most, none is marked as a
+            crowd.
     """
     rng = np.random.default_rng(seed)
     truth = Truth(splits={})
     images: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
-    objects: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
     poses: dict[int, np.ndarray] = {}
     for index in range(n):
         name = "val" if index % 4 == 3 else "train"
         stem = f"{index + 1:012d}"
-        drawn = _drawn(rng, size, figures, index)
+        drawn = _drawn(rng, size, figures, objects, index)
         scene = drawn.scene
         folder = root / f"{name}2017"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(scene.image).save(folder / f"{stem}.jpg", quality=90)
         shape = {"width": size[0], "height": size[1]}
         images[name].append({"license": 1, "file_name": f"{stem}.jpg", **shape, "id": index + 1})
-        objects[name] += _instances(scene, index, crowds=figures == "shapes")
+        rows[name] += _instances(scene, index, crowds=figures == "shapes" and objects[1] > 1)
         poses |= {_annotation_id(index, k + 1): pose for k, pose in drawn.poses.items()}
         named = [(SAMPLE_CLASSES[o.shape], o.x, o.y, o.w, o.h) for o in scene.objects]
         truth.boxes[f"{name}2017/{stem}"] = [
             (c, float(x), float(y), float(w), float(h)) for c, x, y, w, h in named
         ]
         truth.labels[f"{name}2017/{stem}"] = sorted({row[0] for row in named}, key=list(SAMPLE_IDS).index)
-    for name, rows in images.items():
-        _write_files(root / "annotations", name, rows, objects[name], poses)
+    for name, pictured in images.items():
+        _write_files(root / "annotations", name, pictured, rows[name], poses)
     truth.splits = {"train": len(images["train"]), "test": len(images["val"])}
     return truth
 
 
-def _drawn(rng: np.random.Generator, size: tuple[int, int], figures: Figures, index: int) -> Peopled:
+def _drawn(
+    rng: np.random.Generator, size: tuple[int, int], figures: Figures, objects: Sequence[int], index: int
+) -> Peopled:
     if figures == "shapes":
-        shapes = [int(k) for k in rng.integers(0, len(SHAPES), rng.integers(1, 4))]
+        shapes = [int(k) for k in rng.integers(0, len(SHAPES), rng.integers(objects[0], objects[1] + 1))]
         return Peopled(draw_scene(rng, size, shapes), {})
     one = figures == "person"
-    count = 0 if index % NOBODY_EVERY == 2 else 1 if one else int(rng.integers(1, 4))
+    nobody = index % NOBODY_EVERY == 2
+    count = 0 if nobody else 1 if one else int(rng.integers(objects[0], objects[1] + 1))
     return draw_people(rng, size, count, (0.55, 0.95) if one else (0.35, 0.55))
 
 
@@ -229,6 +236,6 @@ def _captions(images: list[dict[str, Any]], objects: list[dict[str, Any]]) -> li
     for image in images:
         seen = [f"a {names[row['category_id']]}" for row in objects if row["image_id"] == image["id"]]
         for k, opening in enumerate(("A picture of", "There is")):
-            text = f"{opening} {' and '.join(seen)}."
+            text = f"{opening} {' and '.join(seen) or 'nothing'}."
             rows.append({"image_id": image["id"], "id": image["id"] * 10 + k, "caption": text})
     return rows

@@ -15,6 +15,7 @@ from cv_pipelines.metrics.boxes import PREDICTION_COLUMNS, iou
 from cv_pipelines.metrics.coco import COCO_KEYPOINTS, coco_scores, proposal_recall
 from cv_pipelines.metrics.coco_backends import named
 from cv_pipelines.metrics.coco_form import ground_truth, results
+from cv_pipelines.metrics.localization import localization_scores
 from cv_pipelines.metrics.voc import voc_scores
 from cv_pipelines.tasks.base import Scores
 
@@ -78,7 +79,8 @@ def protocol_scores(
 def full_scores(predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate) -> Scores:
     """Score all there is to score, by pycocotools: what `metrics.json` and the report are made from.
 
-    To `protocol_scores` come the three figures of `area_scores`, the curve of `proposal_recall` (in the
+    To `protocol_scores` come the three figures of `area_scores`, where no image has several objects those of
+    `localization_scores`, the curve of `proposal_recall` (in the
     details, as `proposals`) and the score of each image.
     """
     predictions = table_of(predictions)
@@ -86,11 +88,13 @@ def full_scores(predictions: pd.DataFrame, data: SourceData, evaluate: Evaluate)
     threshold = evaluate.score_threshold
     truth = ground_truth(data.samples, data.annotations, data.categories)
     proposals = proposal_recall(truth, results(predictions, truth))
+    ids = data.samples["sample_id"].tolist()
+    single = localization_scores(ids, data.annotations, predictions, threshold)
     contract = scores.contract | {"score_threshold": threshold}
     if evaluate.flip:
         contract["fuse_iou"] = evaluate.fuse_iou
     return Scores(
-        scores.values | area_scores(data.annotations, predictions, threshold),
+        scores.values | area_scores(data.annotations, predictions, threshold) | single,
         contract,
         scores.details | {"proposals": proposals},
         image_scores(predictions, data, threshold),

@@ -38,6 +38,7 @@ from cv_pipelines.tasks.base import Context, Task
 from cv_pipelines.training.assembly import ACCELERATORS, Mode, asked_for, prepare_model
 from cv_pipelines.training.callbacks import EpochLog, FiniteGuard, History, StepSeed, ValidateLast, Watch
 from cv_pipelines.training.checkpoints import Checkpoint, Meta, State, Which, start_encoder, versions
+from cv_pipelines.training.completion import completed
 from cv_pipelines.training.fingerprint import training_part
 from cv_pipelines.training.job import Job, fingerprint
 from cv_pipelines.training.placement import environment, gpus, shard_on_setup, trainer_options
@@ -116,6 +117,10 @@ def _folder(job: Job, seed: int) -> Path:
     return job.folder / f"seed_{seed}"
 
 
+def _spare(job: Job, seed: int) -> Spare:
+    return Spare(_folder(job, seed) / "unreadable.tsv", job.config.train.bad_samples)
+
+
 def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
     folder = _folder(job, seed)
     start = first(lambda: prepare_folder(folder, job))
@@ -152,7 +157,9 @@ def _attempt(job: Job, seed: int) -> tuple[Checkpoint, list[dict[str, Any]]]:
         versions=versions(),
         passed_over=spoilt,
     )
-    return Checkpoint(meta, states), history.rows
+    size, spare = task.context.preprocessing.size, _spare(job, seed)
+    plain = SampleDataset(training_data(job, seed), task.target, size, spare=spare)
+    return completed(Checkpoint(meta, states), task, plain), history.rows
 
 
 def prepare_folder(folder: Path, job: Job) -> Position:
@@ -286,8 +293,7 @@ def loaders(
     target = "masks" if augment is not None and augment.needs_masks else task.target
     if target == "masks" and task.target == "points":
         raise ConfigError(f"{job.experiment}: augment: copy_paste moves masks, and no keypoints with them")
-    spare = Spare(_folder(job, seed) / "unreadable.tsv", config.train.bad_samples)
-    dataset = SampleDataset(fitted, target, size, augment, seed, spare)
+    dataset = SampleDataset(fitted, target, size, augment, seed, _spare(job, seed))
     common = with_workers(config.train.workers, task.collate)
     batch = min(config.train.batch_size, len(dataset))
     sampler = EpochSampler(len(dataset), seed, start.epoch, start.batches * batch)

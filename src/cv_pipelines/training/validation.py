@@ -35,13 +35,10 @@ def check_source(where: str, values: dict[str, Any]) -> SourceConfig:
         raise ConfigError(
             f"{where}: sample: needs `root`, and a reader that can draw; {config.reader} cannot"
         )
-    if config.sample is not None and config.sample.figures is not None and not _draws_figures(module):
-        raise ConfigError(f"{where}: sample.figures: {config.reader} draws one kind of sample only")
+    if config.sample is not None:
+        drawn = config.sample.model_dump(include={"figures", "objects"}, exclude_none=True)
+        check_options(f"{where}: sample", module.write_sample, drawn)
     return config
-
-
-def _draws_figures(module: Any) -> bool:
-    return "figures" in options_model(module.write_sample).model_fields
 
 
 def check_experiment(where: str, values: dict[str, Any], sources: Iterable[str]) -> ExperimentConfig:

@@ -1,0 +1,1 @@
+"""Detectors of proposed regions: R-CNN and Fast R-CNN, on selective search."""
