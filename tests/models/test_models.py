@@ -14,7 +14,8 @@ from cv_pipelines.models.efficientnet import Float32Conv, encoder, packaged_stat
 CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
 YOLOS = ["yolo_v1", "yolo_v3_tiny", "yolo_v5"]
-DETECTORS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector", *YOLOS]
+TORCHVISIONS = ["faster_rcnn", "fcos", "mask_rcnn", "retinanet", "ssd", "torchvision_detector"]
+DETECTORS = [*TORCHVISIONS, "rt_detr", *YOLOS]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
@@ -26,6 +27,16 @@ OPTIONS = {
     "pretrained_segmenter": {"weights": "none", "decoder_channels": [16, 8, 8, 8, 8]},
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
     "retinanet": {**SMALL, "width": 32},
+    "rt_detr": {
+        "weights": "none",
+        "size": 64,
+        "width": 32,
+        "hidden": 32,
+        "queries": 20,
+        "decoder_layers": 1,
+        "denoising": 8,
+        "score_threshold": 0.0,
+    },
     "ssd": {"weights": "none", "size": 64, "extra_widths": [16], "score_threshold": 0.0},
     "torchvision_detector": {
         "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",

@@ -21,6 +21,7 @@ MODELS = {
     "pretrained_segmenter": "cv_pipelines.models.segmenter:build",
     "residual_cnn": "cv_pipelines.models.residual:build",
     "retinanet": "cv_pipelines.models.retinanet:build",
+    "rt_detr": "cv_pipelines.models.rt_detr:build",
     "ssd": "cv_pipelines.models.ssd:build",
     "torchvision_detector": "cv_pipelines.models.released:build",
     "unet": "cv_pipelines.models.unet:build",
