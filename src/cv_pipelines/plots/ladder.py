@@ -68,6 +68,11 @@ class Rung:
     costs: Mapping[str, Any]
 
     @property
+    def title(self) -> str:
+        """Its label without the year, which stands beside it."""
+        return self.label.removesuffix(f" ({self.costs['year']})")
+
+    @property
     def contract(self) -> str:
         """What its score holds for; scores are only ranked where this is equal."""
         known = {key: value for key, value in self.metrics["contract"].items() if key not in OWN_TO_SOME}
@@ -114,7 +119,7 @@ def _table(rungs: Sequence[Rung]) -> str:
     shown = [score, *(n for n in BESIDE if n != score and any(r.value(n) is not None for r in rungs))]
     costs = [rung.costs for rung in ranked]
     columns: list[tuple[str, list[Any]]] = [
-        ("model", [Link(rung.label, f"../{rung.experiment}/report.html") for rung in ranked]),
+        ("model", [Link(rung.title, f"../{rung.experiment}/report.html") for rung in ranked]),
         *((name, [rung.value(name) for rung in ranked]) for name in shown),
         ("training", [_training(rung) for rung in ranked]),
         ("ms / sample", [_short(one["milliseconds"]) for one in costs]),
@@ -162,15 +167,17 @@ def score_by_time(rungs: Sequence[Rung]) -> go.Figure:
     times = [rung.costs["milliseconds"] if predicts else float(rung.metrics["seconds"]) for rung in rungs]
     largest = max(rung.costs["megabytes"] for rung in rungs) or 1.0
     figure = go.Figure()
+    in_time = sorted(range(len(rungs)), key=times.__getitem__)
     for place, (rung, spent) in enumerate(zip(rungs, times, strict=True)):
         value = rung.value(score)
         figure.add_scatter(
             x=[spent],
             y=[value],
-            name=plain(rung.label),
+            name=plain(rung.title),
             mode="markers+text",
-            text=[plain(rung.label)],
-            textposition="top center",
+            text=[plain(rung.title)],
+            # Neighbours would write over each other.
+            textposition="bottom center" if in_time.index(place) % 2 else "top center",
             textfont={"size": 12, "color": SOFT_INK},
             cliponaxis=False,
             marker={
@@ -180,7 +187,7 @@ def score_by_time(rungs: Sequence[Rung]) -> go.Figure:
             },
             hoverinfo="text",
             hovertext=(
-                f"{plain(rung.label)}<br>{plain(score)} {number(value)}<br>"
+                f"{plain(rung.title)}<br>{plain(score)} {number(value)}<br>"
                 f"{number(spent)} {'ms a sample' if predicts else 's of training'}<br>"
                 f"{number(rung.costs['megabytes'], 2)} MB, trained in {duration(rung.metrics['seconds'])}"
             ),
