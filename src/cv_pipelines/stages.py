@@ -60,7 +60,7 @@ def dvc_yaml(conf: Path) -> str:
     for name, section in declared(conf, "ensembles").items():
         stages[name] = ensemble_stage(name, section, experiments, sources)
     for group, members in groups(experiments).items():
-        stages[group] = comparison_stage(group, members)
+        stages[group] = comparison_stage(group, members, sources)
     stages["tour"] = tour_stage([name for name, (_, values) in experiments.items() if values.get("tour")])
     return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=200)
 
@@ -211,19 +211,22 @@ def groups(experiments: dict[str, Section]) -> dict[str, dict[str, Section]]:
     return dict(sorted(found.items()))
 
 
-def comparison_stage(group: str, members: dict[str, Section]) -> Stage:
+def comparison_stage(group: str, members: dict[str, Section], sources: dict[str, Section]) -> Stage:
     """Models, curves and scores of a group to its page; drawing code counts, for nothing is trained by it."""
     keys: dict[str, list[str]] = {}
     for name, (file, _) in members.items():
-        keys.setdefault(file, []).append(f"{name}.group")
-    sources = sorted({values["source"] for _, values in members.values()})
+        keys.setdefault(file, []).append(name)
+    read = sorted({values["source"] for _, values in members.values()})
+    for source in read:
+        file, values = sources[source]
+        keys.setdefault(file, []).extend(shaping(source, values))
     return {
         "cmd": f"kedro run --pipeline {group} --namespaces {group}",
         "params": [{path: names} for path, names in keys.items()],
         "deps": [
             *code(COMPARISON_CODE),
-            *(f"data/02_intermediate/{source}/{table}" for source in sources for table in SOURCE_TABLES),
-            *(f"data/05_model_input/{source}" for source in sources),
+            *(f"data/02_intermediate/{source}/{table}" for source in read for table in SOURCE_TABLES),
+            *(f"data/05_model_input/{source}" for source in read),
             *(
                 f"data/06_models/{name}/{file}"
                 for name in members

@@ -129,7 +129,7 @@ def test_a_batch_without_objects_has_the_library_s_loss_of_classes(detector):
         for one in layers
     )
     assert len(layers) == 3
-    assert float(ours["loss_vfl"]) == pytest.approx(float(expected), rel=1e-5)
+    assert ours["loss_vfl"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert ours["loss_bbox"] == ours["loss_giou"] == 0
 
 

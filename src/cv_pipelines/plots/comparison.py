@@ -50,11 +50,12 @@ def comparison_page(title: str, panels: Mapping[str, Sequence[Run]]) -> str:
     sections = [
         Section(heading, _lead(runs), panel(heading, runs), _table(runs)) for heading, runs in panels.items()
     ]
-    # An experiment may be in several panels, under another name in each; the first one stands for it.
-    every = {run.experiment: run for runs in reversed(panels.values()) for run in reversed(runs)}
+    every: dict[str, Run] = {}
+    for run in (run for runs in panels.values() for run in runs):
+        every.setdefault(run.experiment, run)  # it may be in several panels, under another name in each
     rungs = [Rung(run.experiment, run.label, run.metrics, run.score, run.costs) for run in every.values()]
     subtitle = f"{len(every)} trainings; within a panel they differ in one thing"
-    return document(title, subtitle, sections_html([*ladder_sections(rungs[::-1]), *sections]))
+    return document(title, subtitle, sections_html([*ladder_sections(rungs), *sections]))
 
 
 def _lead(runs: Sequence[Run]) -> str:
