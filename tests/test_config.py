@@ -89,7 +89,7 @@ def test_an_unknown_nested_key_is_named_by_its_path():
 
 
 def test_every_defect_gets_a_line():
-    values = EXPERIMENT | {"train": TRAIN | {"epochs": "3", "batch_size": 0}, "evaluate": {"split": "train"}}
+    values = EXPERIMENT | {"train": TRAIN | {"epochs": "3", "batch_size": 0}, "evaluate": {"split": "trian"}}
     lines = message(ExperimentConfig, values).splitlines()
     assert [line.removeprefix(f"{WHERE}: ").split(":")[0] for line in lines] == [
         "train.epochs",
@@ -98,7 +98,7 @@ def test_every_defect_gets_a_line():
     ]
     assert "(value '3')" in lines[0]
     assert "(value 0)" in lines[1]
-    assert "'val' or 'test'" in lines[2]
+    assert "'train', 'val' or 'test'" in lines[2]
 
 
 @pytest.mark.parametrize("values", [None, [], "text", 3])

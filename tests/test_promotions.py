@@ -24,9 +24,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 TRAIN = {"epochs": 1, "batch_size": 8, "optimizer": {"lr": 0.1}}
 
 
-def experiment(task="classification"):
-    model = {"name": "residual_cnn"}
-    return ExperimentConfig.model_validate({"task": task, "source": "x", "model": model, "train": TRAIN})
+def experiment(task="classification", **sections):
+    values = {"task": task, "source": "x", "model": {"name": "residual_cnn"}, "train": TRAIN, **sections}
+    return ExperimentConfig.model_validate(values)
 
 
 def test_what_the_pages_show_is_what_the_project_has():
@@ -51,6 +51,11 @@ def test_defects_are_told_with_key_value_and_what_is_allowed(values, task, told)
     assert check_promotion("mine", {"candidate": "one"}, experiment()).minimum == 0.0
     with pytest.raises(ConfigError, match=told):
         check_promotion("mine", {"candidate": "one", **values}, experiment(task))
+
+
+def test_what_was_learned_by_heart_is_not_promoted():
+    with pytest.raises(ConfigError, match=r"'one' is scored on its train split.* allowed are .* val or test"):
+        check_promotion("mine", {"candidate": "one"}, experiment(evaluate={"split": "train"}))
 
 
 def test_a_promotion_of_nothing_is_refused(tmp_path):

@@ -57,6 +57,7 @@ TAGS = {
     "analyse_errors": {"report"},
     "explain": {"report", "gpu"},
     "draw_report": {"report"},
+    "measure_costs": {"report", "gpu"},
     "compare": {"report"},
     "search": {"tune", "gpu"},
     "draw_study": {"report"},
@@ -166,9 +167,14 @@ def test_a_comparison_reads_what_its_members_left():
     for group, members in GROUPS.items():
         trained = {node.namespace for node in PIPELINES[group].nodes if "train" in node.tags}
         assert trained >= set(members)
-        node = next(node for node in PIPELINES[group].nodes if node.namespace == group)
-        assert {f"{name}.{kind}" for name in members for kind in ("history", "metrics")} <= set(node.inputs)
-        assert node.outputs == [f"{group}.comparison"]
+        own = {node.name: node for node in PIPELINES[group].nodes if node.namespace == group}
+        costs, page = own.pop(f"{group}.measure_costs"), own.pop(f"{group}.compare")
+        assert not own
+        assert {f"{name}.checkpoint" for name in members} <= set(costs.inputs)
+        assert {f"{EXPERIMENTS[name].source}.manifest" for name in members} <= set(costs.inputs)
+        assert {f"{name}.{kind}" for name in members for kind in ("history", "metrics")} <= set(page.inputs)
+        assert set(costs.outputs) <= set(page.inputs)
+        assert page.outputs == [f"{group}.comparison"]
 
 
 def test_an_ensemble_trains_its_members_and_reads_their_checkpoints_and_scores():

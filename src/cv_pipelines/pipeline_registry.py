@@ -2,9 +2,9 @@
 
 An experiment's pipeline runs from its source's raw files to its report, through every experiment whose
 checkpoint it starts from. A task's pipeline runs that task's experiments of the tour; a group's pipeline
-runs the experiments that name it, and draws their curves together. An ensemble's pipeline runs its members,
-and lets them predict together; a study's searches the parameters of an experiment. A promotion's runs an
-experiment and may put its model to use.
+runs the experiments that name it, and draws their curves and costs together. An ensemble's pipeline runs its
+members, and lets them predict together; a study's searches the parameters of an experiment. A promotion's
+runs an experiment and may put its model to use.
 """
 
 from __future__ import annotations
@@ -122,7 +122,12 @@ def register_pipelines() -> dict[str, Pipeline]:
     tour = [name for name, experiment in experiments.items() if experiment.tour]
     tasks = sorted({experiments[name].task for name in tour})
     compared = {
-        group: united([compare.create_pipeline(group, names), *(single[name] for name in names)])
+        group: united(
+            [
+                compare.create_pipeline(group, {name: experiments[name].source for name in names}),
+                *(single[name] for name in names),
+            ]
+        )
         for group, names in groups_of(experiments).items()
     }
     joined = {

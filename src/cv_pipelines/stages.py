@@ -19,7 +19,13 @@ EXPERIMENT_CODE = [
     *("config", "data", "metrics", "models", "pipelines/evaluate", "pipelines/train", "tasks", "training"),
 ]
 ENSEMBLE_CODE = ["config", "data", "metrics", "models", "pipelines/ensemble", "tasks", "training"]
-COMPARISON_CODE = ["pipelines/compare", "plots/comparison.py"]
+COMPARISON_CODE = [
+    "models/origins.py",
+    "pipelines/compare",
+    "plots/comparison.py",
+    "plots/ladder.py",
+    "training/costs.py",
+]
 FIGURES = [
     *("curves.json", "details.json", "error_kinds.json", "error_slices.json", "errors.html", "errors.json"),
     *("gallery.json", "report.html", "score_figure.json"),
@@ -54,7 +60,7 @@ def dvc_yaml(conf: Path) -> str:
     for name, section in declared(conf, "ensembles").items():
         stages[name] = ensemble_stage(name, section, experiments, sources)
     for group, members in groups(experiments).items():
-        stages[group] = comparison_stage(group, members)
+        stages[group] = comparison_stage(group, members, sources)
     stages["tour"] = tour_stage([name for name, (_, values) in experiments.items() if values.get("tour")])
     return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=200)
 
@@ -205,20 +211,30 @@ def groups(experiments: dict[str, Section]) -> dict[str, dict[str, Section]]:
     return dict(sorted(found.items()))
 
 
-def comparison_stage(group: str, members: dict[str, Section]) -> Stage:
-    """Curves and scores of a group to its page; drawing code counts, for nothing is trained by it."""
+def comparison_stage(group: str, members: dict[str, Section], sources: dict[str, Section]) -> Stage:
+    """Models, curves and scores of a group to its page; drawing code counts, for nothing is trained by it."""
     keys: dict[str, list[str]] = {}
     for name, (file, _) in members.items():
-        keys.setdefault(file, []).append(f"{name}.group")
+        keys.setdefault(file, []).append(name)
+    read = sorted({values["source"] for _, values in members.values()})
+    for source in read:
+        file, values = sources[source]
+        keys.setdefault(file, []).extend(shaping(source, values))
     return {
         "cmd": f"kedro run --pipeline {group} --namespaces {group}",
         "params": [{path: names} for path, names in keys.items()],
         "deps": [
             *code(COMPARISON_CODE),
-            *(f"data/06_models/{name}/history.parquet" for name in members),
+            *(f"data/02_intermediate/{source}/{table}" for source in read for table in SOURCE_TABLES),
+            *(f"data/05_model_input/{source}" for source in read),
+            *(
+                f"data/06_models/{name}/{file}"
+                for name in members
+                for file in ("checkpoint", "history.parquet")
+            ),
             *(f"data/08_reporting/{name}/metrics.json" for name in members),
         ],
-        "outs": [f"data/08_reporting/{group}/comparison.html"],
+        "outs": [f"data/08_reporting/{group}/{file}" for file in ("comparison.html", "costs.json")],
     }
 
 

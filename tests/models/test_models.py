@@ -15,7 +15,7 @@ CLASSES = 3
 SMALL = {"weights": "none", "min_size": 64, "max_size": 64, "score_threshold": 0.0}
 YOLOS = ["yolo_v1", "yolo_v3_tiny", "yolo_v5"]
 EARLY = ["fast_rcnn", "localizer", "rcnn", "sliding_window"]
-DETECTORS = [
+TORCHVISIONS = [
     "faster_rcnn",
     "fcos",
     "keypoint_rcnn",
@@ -23,9 +23,8 @@ DETECTORS = [
     "retinanet",
     "ssd",
     "torchvision_detector",
-    *EARLY,
-    *YOLOS,
 ]
+DETECTORS = [*TORCHVISIONS, "rt_detr", *EARLY, *YOLOS]
 OPTIONS = {
     "conv_autoencoder": {"channels": [4, 8], "blocks": 1, "code": 2},
     "dcgan": {"size": 32, "latent": 5, "width": 4},
@@ -51,6 +50,16 @@ OPTIONS = {
     "residual_cnn": {"channels": [4, 8], "blocks": 1},
     "retinanet": {**SMALL, "width": 32},
     "sliding_window": {"sides": [20.0, 40.0], "width": 4, "hidden": 8, "score_threshold": 0.0},
+    "rt_detr": {
+        "weights": "none",
+        "size": 64,
+        "width": 32,
+        "hidden": 32,
+        "queries": 20,
+        "decoder_layers": 1,
+        "denoising": 8,
+        "score_threshold": 0.0,
+    },
     "ssd": {"weights": "none", "size": 64, "extra_widths": [16], "score_threshold": 0.0},
     "torchvision_detector": {
         "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",

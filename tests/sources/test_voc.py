@@ -260,6 +260,36 @@ def test_sample_masks_agree_with_boxes_and_classes(tmp_path):
     assert all((mask == 255).any() for mask in masks.values())
 
 
+def test_all_that_is_labelled_can_be_trained_on(tmp_path):
+    truth = voc.write_sample(tmp_path, n=12, size=(64, 64))
+    tables = voc.read(tmp_path, train="trainval")
+    assert tables.samples["split"].tolist() == ["train"] * 12
+    assert {key: len(boxes) for key, boxes in truth.boxes.items()} == (
+        tables.annotations.groupby("sample_id").size().to_dict()
+    )
+    assert tables.facts["official_split"] == "trainval is given as train"
+
+
+def test_the_official_test_of_2007_stays_apart_from_trainval(tmp_path):
+    voc.write_sample(tmp_path, n=12, size=(64, 64))
+    root = tmp_path / "VOCdevkit"
+    (root / "VOC2012").rename(root / "VOC2007")
+    lists = root / "VOC2007/ImageSets/Main"
+    (lists / "test.txt").write_text("2012_000001\n")
+    tables = voc.read(tmp_path, year=2007, train="trainval")
+    assert tables.samples["split"].value_counts().to_dict() == {"train": 11, "test": 1}
+    assert tables.quarantine["reason"].tolist() == ["test image in a train list"]
+
+
+def test_difficult_objects_can_be_ordinary_ones(tmp_path):
+    voc.write_sample(tmp_path, n=40, size=(64, 64))
+    apart, ordinary = voc.read(tmp_path), voc.read(tmp_path, difficult="ordinary")
+    assert apart.annotations["difficult"].any()
+    assert not ordinary.annotations["difficult"].any()
+    columns = [name for name in apart.annotations if name != "difficult"]
+    assert apart.annotations[columns].equals(ordinary.annotations[columns])
+
+
 @pytest.mark.real_data
 def test_real_subset():
     root = Path(os.environ.get("CV_PIPELINES_RAW", "")) / "voc"

@@ -165,7 +165,7 @@ def test_detectors_that_find_nothing_have_scores_files_and_a_report(make, source
     metrics, details, samples = ensemble.score("both", config, [member], *tables, data, {})
     assert metrics["values"]["map_50"] == 0.0
     part = data.only("test")
-    assert coco_form(part, tables[0])[1] == []
+    assert coco_form(part, tables[0])[1]["bbox"] == []
     errors = analyse("both", "detection", tables[0], part, measure(part))
     page, *_ = draw(part, tables[0], metrics, details, samples, errors, "map_50")
     assert "the same as the mean of its models" in page

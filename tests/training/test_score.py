@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cv_pipelines.data.encoding import encode_segmentation
 from cv_pipelines.data.schema import annotations_table
 from cv_pipelines.training import leaderboard
 from cv_pipelines.training.predict import predict
@@ -134,13 +135,14 @@ def test_cleaning_keeps_structure_and_values():
 def test_truth_and_results_in_coco_form(box_source):
     part = box_source.only("test")
     rows = part.annotations[["sample_id", "category", "x", "y", "w", "h"]].assign(score=0.5)
-    truth, results = coco_form(part, rows)
+    truth, found = coco_form(part, rows)
+    results = found["bbox"]
     json.dumps([truth, results], allow_nan=False)
     assert [image["sample_id"] for image in truth["images"]] == ["s08", "s09"]
     assert [r["bbox"] for r in results] == [a["bbox"] for a in truth["annotations"]]
     bare = replace(part, annotations=annotations_table([]))
-    assert coco_form(bare, rows.head(0))[1] == []
-    assert coco_form(part, pd.DataFrame())[1] == []
+    assert coco_form(bare, rows.head(0))[1]["bbox"] == []
+    assert coco_form(part, pd.DataFrame())[1]["bbox"] == []
 
 
 class TestLeaderboard:
@@ -208,3 +210,35 @@ class TestLeaderboard:
     )
     def test_the_score_that_stands_for_a_task(self, task, values, expected):
         assert leaderboard.main_score({"task": task, "values": values}) == expected
+
+
+class TestCocoForm:
+    """The files that any COCO tool reads."""
+
+    def test_masks_are_results_of_their_own_that_pycocotools_scores(self, box_source):
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        part = box_source.only("test")
+        masks = [np.zeros((64, 64), bool) for _ in range(2)]
+        found = part.annotations[["sample_id", "category", "x", "y", "w", "h"]].assign(score=0.9)
+        for mask, row in zip(masks, found.itertuples(), strict=True):
+            mask[int(row.y) : int(row.y + row.h), int(row.x) : int(row.x + row.w)] = True
+        texts = [encode_segmentation(mask) for mask in masks]
+        data = replace(part, annotations=part.annotations.assign(segmentation=texts))
+        truth, results = coco_form(data, found.assign(segmentation=texts))
+        assert {kind: len(rows) for kind, rows in results.items()} == {"bbox": 2, "segm": 2, "keypoints": 0}
+        assert all("bbox" not in row for row in results["segm"])
+        json.dumps([truth, results], allow_nan=False)
+        reference = COCO()
+        reference.dataset = truth
+        reference.createIndex()
+        evaluation = COCOeval(reference, reference.loadRes(results["segm"]), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        assert evaluation.stats[0] == pytest.approx(1.0)
+
+    def test_a_detector_that_found_nothing_has_empty_lists(self, box_source):
+        _, results = coco_form(box_source.only("test"), pd.DataFrame())
+        assert results == {"bbox": [], "segm": [], "keypoints": []}

@@ -45,7 +45,7 @@ def test_a_right_one_passes():
     [
         ({"task": "clasification"}, ["task", "'clasification'", "activity, autoencoder, classification"]),
         ({"source": "digit"}, ["source", "'digit'", "digits, sample_voc"]),
-        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet"]),
+        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet, rt_detr, ssd"]),
         ({"model": {}}, ["model.name", "Field required"]),
         (
             {"model": {"name": "residual_cnn", "chanels": [4]}},
@@ -168,7 +168,7 @@ def test_a_right_one_passes():
         ),
         ({"evaluate": {"protocol": "voc"}}, ["evaluate.protocol: 'voc' is for detection only"]),
         ({"evaluate": {"scales": []}}, ["evaluate.scales", "at least 1 item"]),
-        ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
+        ({"evaluate": {"split": "trian"}}, ["evaluate.split", "'train', 'val' or 'test'"]),
     ],
 )
 def test_a_wrong_one_is_explained(changes, parts):
@@ -249,7 +249,10 @@ def test_a_right_source_passes():
     [
         ({"reader": "vok"}, ["reader", "'vok'", "camvid, coco, digits"]),
         ({"root": "x"}, ["reader", "Field required"]),
-        ({"reader": "voc", "yaer": 2007}, ["yaer: unknown key", "2007", "allowed are task, year"]),
+        (
+            {"reader": "voc", "yaer": 2007},
+            ["yaer: unknown key", "2007", "allowed are difficult, task, train, year"],
+        ),
         ({"reader": "voc", "year": "2007"}, ["year", "'2007'", "integer"]),
         ({"reader": "voc", "task": "all"}, ["task", "'all'"]),
         ({"reader": "voc", "validation": {"share": 1.5}}, ["validation.share", "less than 1", "1.5"]),
@@ -262,7 +265,7 @@ def test_a_right_source_passes():
         ({"reader": "digits", "root": "x", "sample": {"n": 3}}, ["sample", "digits cannot"]),
         (
             {"reader": "voc", "root": "x", "sample": {"figures": "people"}},
-            ["sample.figures", "voc draws one kind"],
+            ["sample.figures: unknown key"],
         ),
     ],
 )
@@ -303,7 +306,10 @@ class TestEnsembles:
             ({"weights": [1.0, "2"]}, ["weights.1", "'2'"]),
             ({"weight": [1, 1]}, ["weight: unknown key", "allowed are evaluate, members, weights"]),
             ({"members": ["two", "one"]}, ["members", "an environment may not change ['one', 'two']"]),
-            ({"evaluate": {"split": "train"}}, ["evaluate.split", "'val' or 'test'"]),
+            (
+                {"evaluate": {"split": "train"}},
+                ["evaluate.split", "'train' was trained on by member 'one'; allowed is 'test'"],
+            ),
             ({"evaluate": {"mirror": True}}, ["evaluate.mirror: unknown key"]),
             (
                 {"evaluate": {"validation_backend": "hotcoco"}},

@@ -244,7 +244,8 @@ class Evaluate(Strict):
     """What is scored.
 
     Attributes:
-        split: `test` for the figure that is reported, `val` while choosing.
+        split: `test` for the figure that is reported, `val` while choosing, `train` to see whether a model
+            can learn its own samples by heart, which says nothing of how good it is.
         protocol: `coco` or `voc` for detection; `standard` elsewhere.
         batch_size: samples a prediction step; that of training if not given.
         flip: average predictions with those of the mirrored image; for images.
@@ -262,7 +263,7 @@ class Evaluate(Strict):
             hips).
     """
 
-    split: Literal["val", "test"] = "test"
+    split: Literal["train", "val", "test"] = "test"
     protocol: Literal["standard", "coco", "voc"] = "standard"
     batch_size: Positive | None = None
     flip: bool = False

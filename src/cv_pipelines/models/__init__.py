@@ -26,6 +26,7 @@ MODELS = {
     "rcnn": "cv_pipelines.models.regions.rcnn:build",
     "residual_cnn": "cv_pipelines.models.residual:build",
     "retinanet": "cv_pipelines.models.retinanet:build",
+    "rt_detr": "cv_pipelines.models.rt_detr:build",
     "sliding_window": "cv_pipelines.models.sliding.model:build",
     "ssd": "cv_pipelines.models.ssd:build",
     "torchvision_detector": "cv_pipelines.models.released:build",

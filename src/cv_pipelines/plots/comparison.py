@@ -1,4 +1,4 @@
-"""Trainings beside each other: curves that differ in one thing, and the search for a learning rate."""
+"""Trainings beside each other: scores and costs, curves, and the search for a learning rate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cv_pipelines.plots.document import Link, Section, document, sections_html, table
+from cv_pipelines.plots.ladder import Rung, ladder_sections
 from cv_pipelines.plots.meanings import score_meaning
 from cv_pipelines.plots.theme import COLORS, MUTED, finite, no_data, number, plain, styled
 
@@ -28,6 +29,7 @@ class Run:
         history: `seed`, `epoch`, `name`, `value`.
         metrics: `metrics.json`.
         score: name of the figure that stands for its task.
+        costs: `training.costs.Costs` as a mapping.
     """
 
     experiment: str
@@ -35,10 +37,11 @@ class Run:
     history: pd.DataFrame
     metrics: Mapping[str, Any]
     score: str
+    costs: Mapping[str, Any]
 
 
 def comparison_page(title: str, panels: Mapping[str, Sequence[Run]]) -> str:
-    """Return one HTML page with the curves of every panel together; it needs no network.
+    """Return one HTML page: a leaderboard of all, and the curves of every panel; it needs no network.
 
     Args:
         title: plain text.
@@ -47,9 +50,12 @@ def comparison_page(title: str, panels: Mapping[str, Sequence[Run]]) -> str:
     sections = [
         Section(heading, _lead(runs), panel(heading, runs), _table(runs)) for heading, runs in panels.items()
     ]
-    count = len({run.experiment for runs in panels.values() for run in runs})
-    subtitle = f"{count} trainings; within a panel they differ in one thing"
-    return document(title, subtitle, sections_html(sections))
+    every: dict[str, Run] = {}
+    for run in (run for runs in panels.values() for run in runs):
+        every.setdefault(run.experiment, run)  # it may be in several panels, under another name in each
+    rungs = [Rung(run.experiment, run.label, run.metrics, run.score, run.costs) for run in every.values()]
+    subtitle = f"{len(every)} trainings; within a panel they differ in one thing"
+    return document(title, subtitle, sections_html([*ladder_sections(rungs), *sections]))
 
 
 def _lead(runs: Sequence[Run]) -> str:

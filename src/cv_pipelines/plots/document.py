@@ -60,6 +60,19 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Keyed:
+    """A table cell whose text does not sort as it reads, such as a time.
+
+    Attributes:
+        text: that is shown.
+        key: number to sort by; None for none.
+    """
+
+    text: str
+    key: float | None
+
+
+@dataclass(frozen=True)
 class Thumbnail:
     """A table cell with a small picture.
 
@@ -168,7 +181,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], limit: int = RO
 
     Args:
         headers: column titles, plain text; an empty first one makes the first column a narrow column of keys.
-        rows: cells: `Link`, `Thumbnail`, or any value (see `cell_text`); numbers are set flush right.
+        rows: cells: `Link`, `Keyed`, `Thumbnail`, or any value (see `cell_text`); digits of numbers are of
+            one width.
         limit: rows to show at most.
     """
     if not rows:
@@ -189,6 +203,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, Thumbnail):
         picture = f'<img src="{html.escape(value.data)}" alt="">' if value.data else ""
         return f'<td class="thumbnail">{picture}</td>'
+    if isinstance(value, Keyed):
+        key = "" if value.key is None else f"{value.key:.10g}"
+        return f'<td class="number" data-key="{key}">{html.escape(value.text)}</td>'
     text = cell_text(value)
     kind = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
     if not kind and len(text) <= WORD and " " not in text:

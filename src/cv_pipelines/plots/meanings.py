@@ -72,7 +72,7 @@ _FAMILIES = {
 
 _CONTRACT = {
     "source": "the data set",
-    "split": "the part of it that was scored; training never saw it",
+    "split": "the part of it that was scored; training never saw it, unless it is train",
     "n": "how many samples were scored",
     "protocol": "the rules by which the score is computed",
     "flip": "whether predictions are averaged with those of the mirrored image",

@@ -41,6 +41,12 @@ td.thumbnail { width: 1%; padding-top: 8px; padding-bottom: 8px; }
 td.thumbnail img { display: block; max-width: 120px; max-height: 80px; border-radius: 4px; }
 tr:last-child td { border-bottom: 0; }
 tr.more td { color: var(--soft); font-style: italic; font-weight: 400; }
+.sortable th { cursor: pointer; white-space: nowrap; }
+.sortable td:first-child { white-space: nowrap; }
+.sortable ~ .figure { margin-top: 16px; }
+.sortable th:hover { color: var(--ink); }
+.sortable th[aria-sort=descending]::after { content: " ↓"; }
+.sortable th[aria-sort=ascending]::after { content: " ↑"; }
 .empty, .note { color: var(--soft); }
 .figure { width: 100%; }
 .table + .figure { margin-top: 16px; }

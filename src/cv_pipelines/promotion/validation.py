@@ -27,6 +27,11 @@ def check_promotion(where: str, values: dict[str, Any], candidate: ExperimentCon
             f"{where}: candidate: {config.candidate!r} is of task {candidate.task}, whose results cannot be "
             f"compared sample by sample; allowed are {', '.join(FIGURES)}"
         )
+    if candidate.evaluate.split == "train":
+        raise ConfigError(
+            f"{where}: candidate: {config.candidate!r} is scored on its train split, which does not say how "
+            "good it is; allowed are candidates with evaluate.split val or test"
+        )
     known = figures_known(candidate.task)
     if config.metric is not None and config.metric not in known:
         raise ConfigError(

@@ -72,6 +72,8 @@ SAMPLE_CLASSES = ("bus", "tvmonitor", "aeroplane", "bicycle", "bird", "person")
 
 FOLDERS = {"main": "Main", "segmentation": "Segmentation"}
 Task = Literal["main", "segmentation"]
+List = Literal["train", "trainval"]
+Difficult = Literal["apart", "ordinary"]
 
 
 def palette() -> list[tuple[int, int, int]]:
@@ -93,7 +95,14 @@ class _Release:
     quarantine: Quarantine
 
 
-def read(root: Path, *, year: int = 2012, task: Task = "main") -> Tables:
+def read(
+    root: Path,
+    *,
+    year: int = 2012,
+    task: Task = "main",
+    train: List = "train",
+    difficult: Difficult = "apart",
+) -> Tables:
     """Read one year's release.
 
     `labels` are all classes that have a box (also difficult ones); `area` is the box's. A sample whose XML is
@@ -106,19 +115,25 @@ def read(root: Path, *, year: int = 2012, task: Task = "main") -> Tables:
             them, and with its `test.txt` there val stays 'val'.
         task: whose image lists count: 'main' (detection, classification) or 'segmentation' (every sample has
             a mask).
+        train: the list that 'train' is made of; 'trainval', which the official server's entrants train on,
+            leaves no 'val'.
+        difficult: 'ordinary' takes objects that are marked as difficult for objects as any other, which are
+            learned; 'apart' keeps their mark.
 
     Raises:
         SourceError: the folder or its image lists are missing, or no listed sample is usable.
     """
     quarantine = Quarantine()
     release = _Release(root, _release_folder(root, year), task, _categories(), quarantine)
-    lists = _list_splits(release, year)
+    lists = _list_splits(release, year, train)
     stems = {f"{release.folder}/JPEGImages/{stem}.jpg": stem for stem in lists}
     infos = {stems[path]: info for path, info in scan_images(root, stems, quarantine).items()}
     objects, targets = _objects(release, infos), _targets(release, infos)
     needed: Container[str] = targets if task == "segmentation" else objects
     infos = {stem: info for stem, info in infos.items() if stem in needed}
     boxes = _boxes(release, infos, objects)
+    if difficult == "ordinary":
+        boxes = [box._replace(difficult=False) for box in boxes]
     labels: dict[str, set[int]] = {stem: set() for stem in infos}
     for box in boxes:
         labels[box.sample_id].add(box.category)
@@ -134,7 +149,7 @@ def read(root: Path, *, year: int = 2012, task: Task = "main") -> Tables:
             "labels": [sorted(labels[stem]) for stem in infos],
         }
     )
-    facts = _facts(year, task, lists, int(samples["target"].isna().sum()))
+    facts = _facts(year, task, train, lists, int(samples["target"].isna().sum()))
     return Tables(samples, boxes_table(boxes), release.categories, quarantine.table(), facts=facts)
 
 
@@ -157,11 +172,11 @@ def _categories() -> Categories:
     )
 
 
-def _list_splits(release: _Release, year: int) -> dict[str, str]:
+def _list_splits(release: _Release, year: int, train: List) -> dict[str, str]:
     folder = f"{release.folder}/ImageSets/{FOLDERS[release.task]}"
-    splits = {"train": "train", "val": "test"}
+    splits = {"trainval": "train"} if train == "trainval" else {"train": "train", "val": "test"}
     if year == 2007 and (release.root / folder / "test.txt").is_file():
-        splits = {"train": "train", "val": "val", "test": "test"}
+        splits = {name: name.replace("trainval", "train") for name in (*splits, "test")}
     lists = {split: _lines(release.root, f"{folder}/{name}.txt") for name, split in splits.items()}
     tested = set(lists.get("test", ()))
     found: dict[str, str] = {}
@@ -276,13 +291,13 @@ def _object_masks(root: Path, asked: tuple[str, ImageInfo, list[int]]) -> dict[i
     return {number: encode_segmentation(values == number) for number in numbers if (values == number).any()}
 
 
-def _facts(year: int, task: Task, lists: dict[str, str], without_mask: int) -> dict[str, Any]:
-    kept = "val" in lists.values()
+def _facts(year: int, task: Task, train: List, lists: dict[str, str], without_mask: int) -> dict[str, Any]:
+    given = "train, val, test" if "val" in lists.values() else "train; val is given as test"
     return {
         "reader": "voc",
         "year": year,
         "task": task,
-        "official_split": "train, val, test" if kept else "train; val is given as test",
+        "official_split": "trainval is given as train" if train == "trainval" else given,
         "licence": "Flickr terms of use",
         "listed": len(lists),
         "samples_without_mask": without_mask,

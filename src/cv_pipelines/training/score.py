@@ -10,7 +10,8 @@ import pandas as pd
 
 from cv_pipelines.config import ExperimentConfig
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.metrics.coco_form import ground_truth, results
+from cv_pipelines.metrics.coco_backends import IouType
+from cv_pipelines.metrics.coco_form import FIELDS, ground_truth, results
 from cv_pipelines.tasks import task_class
 from cv_pipelines.tasks.base import Scores
 from cv_pipelines.training.checkpoints import Checkpoint
@@ -120,13 +121,24 @@ def clean(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def coco_form(data: SourceData, predictions: pd.DataFrame) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def coco_form(
+    data: SourceData, predictions: pd.DataFrame
+) -> tuple[dict[str, Any], dict[IouType, list[dict[str, Any]]]]:
     """Give truth and detections as COCO's annotation and result lists.
 
     Args:
         data: the scored split.
         predictions: detections of one seed.
+
+    Returns:
+        The truth; results by type: boxes, masks, poses. Where a detector gives no masks or poses, their list
+        is empty.
     """
     truth = ground_truth(data.samples, data.annotations, data.categories)
     # a table without rows, of detectors that found nothing, has no columns either
-    return clean(truth), clean(results(predictions, truth)) if len(predictions) else []
+    given = {kind for kind, field in FIELDS.items() if kind == "bbox" or field in predictions.columns}
+    found = {
+        kind: clean(results(predictions, truth, kind)) if kind in given and len(predictions) else []
+        for kind in FIELDS
+    }
+    return clean(truth), found

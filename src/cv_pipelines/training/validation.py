@@ -142,9 +142,10 @@ def check_ensemble(
                 f"{where}: evaluate.protocol: {config.evaluate.protocol!r}, but member {name!r} is scored by "
                 f"{member.evaluate.protocol!r}; all need the same"
             )
-        if config.evaluate.split == "val" and member.train.fit_on == "train_val":
+        split = config.evaluate.split
+        if split == "train" or (split == "val" and member.train.fit_on == "train_val"):
             raise ConfigError(
-                f"{where}: evaluate.split: 'val' was trained on by member {name!r}; allowed is 'test'"
+                f"{where}: evaluate.split: {split!r} was trained on by member {name!r}; allowed is 'test'"
             )
     return config
 

@@ -64,7 +64,8 @@ def coco_files(
     from cv_pipelines.training import score as scorer
 
     config = parse(name, EnsembleConfig, ensemble)
-    return scorer.coco_form(source_data(**tables).only(config.evaluate.split), predictions)
+    truth, found = scorer.coco_form(source_data(**tables).only(config.evaluate.split), predictions)
+    return truth, found["bbox"]  # no masks and no poses are fused
 
 
 def draw_report(

@@ -49,11 +49,11 @@ def score(
 
 def coco_files(
     experiment: dict[str, Any], predictions: pd.DataFrame, **tables: Any
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Write truth and results (first seed) in COCO's form, so that any COCO tool can score them.
 
     Returns:
-        `coco_truth.json` and `coco_results.json`.
+        `coco_truth.json`, and the results: boxes, masks, poses; see `coco_form`.
     """
     from cv_pipelines.config import ExperimentConfig, parse
     from cv_pipelines.training import score as scorer
@@ -61,4 +61,5 @@ def coco_files(
     config = parse("experiment", ExperimentConfig, experiment)
     data = source_data(**tables).only(config.evaluate.split)
     first = predictions[predictions["seed"] == config.train.seeds[0]]
-    return scorer.coco_form(data, first)
+    truth, found = scorer.coco_form(data, first)
+    return truth, found["bbox"], found["segm"], found["keypoints"]

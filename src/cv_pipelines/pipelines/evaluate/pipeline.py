@@ -6,6 +6,8 @@ from cv_pipelines.pipelines.evaluate.nodes import coco_files, predict, score
 from cv_pipelines.pipelines.named import told
 from cv_pipelines.pipelines.source_data import source_inputs
 
+COCO_FILES = ("coco_truth", "coco_results", "coco_mask_results", "coco_keypoint_results")
+
 
 def create_pipeline(experiment: str, source: str, task: str, embedder: str | None) -> Pipeline:
     """Checkpoints to predictions and scores; `embedder` adds the edge from a classifier (GANs)."""
@@ -30,7 +32,7 @@ def create_pipeline(experiment: str, source: str, task: str, embedder: str | Non
             Node(
                 coco_files,
                 inputs=common | {"predictions": predictions},
-                outputs=[f"{experiment}.coco_truth", f"{experiment}.coco_results"],
+                outputs=[f"{experiment}.{name}" for name in COCO_FILES],
                 name="coco_files",
                 namespace=experiment,
             )
