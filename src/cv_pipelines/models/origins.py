@@ -19,6 +19,11 @@ class Origin:
 
 
 ORIGINS = {
+    "fast_rcnn": Origin(
+        2015,
+        "The network passes over the image once, regions are pooled from its map; class and box learned "
+        "together, without machines.",
+    ),
     "faster_rcnn": Origin(
         2015,
         "Proposals by a network that shares its features with the classifier: the first detector learned in "
@@ -27,8 +32,17 @@ ORIGINS = {
     "fcos": Origin(
         2019, "No anchors: each place says how far the sides of its object are, and how central it is."
     ),
+    "keypoint_rcnn": Origin(
+        2017, "The keypoints of each object beside its box: a map a point, trained to light up one cell."
+    ),
+    "localizer": Origin(2013, "One object an image: a classifier that also says where, by squared error."),
     "mask_rcnn": Origin(
         2017, "A mask of each object beside its box; regions pooled without rounding (RoIAlign)."
+    ),
+    "rcnn": Origin(
+        2014,
+        "Only some 2,000 regions an image are looked at, each by a network learned for another task and "
+        "tuned; a support vector machine a class on its features, and boxes that are moved.",
     ),
     "retinanet": Origin(
         2017,
@@ -39,6 +53,11 @@ ORIGINS = {
         2023,
         "No choice among overlapping boxes: queries that attend to the image are each matched with one "
         "object or none, at the speed of a YOLO.",
+    ),
+    "sliding_window": Origin(
+        2013,
+        "A classifier at every place and scale; turned into a convolution, windows that overlap share their "
+        "work.",
     ),
     "ssd": Origin(
         2016,
