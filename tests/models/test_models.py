@@ -150,6 +150,15 @@ def test_weights_saved_and_loaded_give_the_same_output(name, model, tmp_path):
         assert torch.equal(one, two)
 
 
+def test_what_the_weights_start_from_is_no_matter_of_their_shape(name, model):
+    """A checkpoint is built without the packaged weights, which it only overwrites."""
+    if OPTIONS[name].get("weights") != "none" or name == "torchvision_detector":  # reads a file of weights
+        return
+    channels = 6 if name == "inception_1d" else 3
+    packaged = builder(name)(channels, CLASSES, **OPTIONS[name] | {"weights": "packaged"}).state_dict()
+    assert {k: v.shape for k, v in packaged.items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
 def test_options_are_annotated_and_documented(name):
     build = builder(name)
     hints = get_type_hints(build)

@@ -104,7 +104,7 @@ def test_decoding_undoes_encoding(centre, sides, grid):
 def test_the_default_is_the_paper_s_size():
     """24 convolutions, two linear layers, 7 × 7 × 30 numbers, 98 boxes (Redmon et al. 2016, §2)."""
     with torch.device("meta"):
-        model = builder("yolo_v1")(3, 20, weights="none")
+        model = builder("yolo_v1")(3, 20, backbone="paper")
         prediction = model.predictions(torch.zeros(1, 3, 448, 448))
         boxes, scores = model.decode(prediction)
     assert prediction.shape == (1, 7, 7, 30)

@@ -12,7 +12,7 @@ from cv_pipelines.models.yolo.letterbox import frame_of, in_squares
 from cv_pipelines.models.yolo.selection import Selection
 
 OPTIONS = {
-    "yolo_v1": {"weights": "none", "width": 0.05, "hidden": 32, "head_stride": 1, "dropout": 0.0},
+    "yolo_v1": {"backbone": "paper", "width": 0.05, "hidden": 32, "head_stride": 1, "dropout": 0.0},
     "yolo_v3_tiny": {"width": 0.1},
     "yolo_v5": {"width": 0.1, "box_weight": 1.0},
 }

@@ -15,7 +15,7 @@ from cv_pipelines.models.yolo.detector import Truths, Yolo, largest_at_each, pai
 from cv_pipelines.models.yolo.layers import scaled
 from cv_pipelines.models.yolo.letterbox import Resize
 from cv_pipelines.models.yolo.selection import Selection
-from cv_pipelines.models.yolo.v1_network import features_of, head_of
+from cv_pipelines.models.yolo.v1_network import Backbone, features_of, head_of
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ def build(
     in_channels: int,
     n_classes: int,
     *,
+    backbone: Backbone = "efficientnet_lite0",
     weights: Weights = "packaged",
     size: Annotated[int, Field(gt=0, multiple_of=32)] = 448,
     resize: Resize = "stretch",
@@ -172,8 +173,9 @@ def build(
     Args:
         in_channels: must be 3.
         n_classes: object classes.
-        weights: `packaged` for EfficientNet-Lite0 with ImageNet's weights, where the paper has a network of
-            its own that it pretrains there; `none` for the paper's, from a random start.
+        backbone: EfficientNet-Lite0, or the paper's own 20 convolutions.
+        weights: of EfficientNet-Lite0: `packaged` for ImageNet's, on which the paper trains its own network
+            first, too; `none` for a random start, the only one for the paper's.
         size: side of the network's input, in pixels.
         resize: `stretch` fills it, as in the paper; `letterbox` keeps the ratio of the image's sides.
         grid: S, cells along a side of the image.
@@ -194,7 +196,7 @@ def build(
     """
     if in_channels != 3:
         raise ValueError(f"yolo_v1 reads RGB images; the source gives {in_channels} channels")
-    features, channels = features_of(weights, width)
+    features, channels = features_of(backbone, weights, width)
     outputs = grid * grid * (5 * boxes + n_classes)
     head = head_of(channels, size // 32, scaled(1024, width), head_stride, hidden, outputs, dropout)
     balance = Balance(coordinate_weight, background_weight)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from cv_pipelines.models.efficientnet import Weights, encoder
 from cv_pipelines.models.yolo.layers import conv_block, scaled
+
+Backbone = Literal["efficientnet_lite0", "paper"]
 
 POOL = (0, 0)
 
@@ -48,9 +52,9 @@ class LastMap(nn.Module):
         return coarsest
 
 
-def features_of(weights: Weights, width: float) -> tuple[nn.Module, int]:
+def features_of(backbone: Backbone, weights: Weights, width: float) -> tuple[nn.Module, int]:
     """Return the encoder, of stride 32, and the channels of its map."""
-    if weights == "none":
+    if backbone == "paper":
         return darknet(width)
     last = LastMap(weights)
     return last, last.channels
