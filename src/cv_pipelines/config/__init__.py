@@ -87,6 +87,10 @@ class Sample(Strict):
             raise ValueError("fewest come first, then most")
         return objects
 
+    def noted(self) -> dict[str, Any]:
+        """Return what is noted beside a drawn sample, which is drawn again when that changes."""
+        return self.model_dump(exclude_none=True)
+
 
 def _plain_name(name: str) -> str:
     if name != PurePath(name).name:

@@ -124,9 +124,9 @@ def reading_is_stale(config: SourceConfig, tables: Path) -> list[str]:
             return ["its sample is not drawn yet"]
         if drawn != wanted:
             return [
-                f"its sample changes: `{key}` {drawn.get(key)} → {value}"
-                for key, value in wanted.items()
-                if drawn.get(key) != value
+                f"its sample changes: `{key}` {drawn.get(key)} → {wanted.get(key)}"
+                for key in {**drawn, **wanted}
+                if drawn.get(key) != wanted.get(key)
             ]
     if root is not None and not root.is_dir():
         return ["its files are not fetched yet"]

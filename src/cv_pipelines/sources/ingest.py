@@ -107,9 +107,9 @@ def draw_sample(config: SourceConfig, root: Path) -> None:
         SourceError: `root` holds files that are no drawn sample; they are left alone.
     """
     assert config.sample is not None
-    wanted = config.sample.model_dump(exclude_none=True)
+    wanted = config.sample.noted()
     note = root / NOTE
-    if note.exists() and {k: v for k, v in _read_json(note).items() if v is not None} == wanted:
+    if note.exists() and _read_json(note) == wanted:
         return
     if not note.exists() and root.exists() and any(root.iterdir()):
         raise SourceError(f"{root}: holds files, but no drawn sample; draw into a folder of its own")

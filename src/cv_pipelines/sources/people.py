@@ -82,7 +82,7 @@ def _person(
     canvas = Image.new("RGBA", size)
     _draw(ImageDraw.Draw(canvas), points, tall, int(rng.integers(-8, 9)))
     places = np.array([points[name] for name in points if name != "neck"]).round()
-    inside = ((places >= 0) & (places < [width, height])).all(axis=1)
+    inside = np.all((places >= 0) & (places < [width, height]), axis=1)
     pose = np.concatenate([places, np.full((len(places), 1), 2.0)], axis=1)
     return np.where(inside[:, None], pose, 0.0), np.asarray(canvas)
 
