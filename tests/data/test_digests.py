@@ -34,6 +34,14 @@ def test_a_moved_object_changes_the_split_of_its_sample(box_source):
     assert parts_that_change(box_source, replace(box_source, annotations=objects)) == {"data.test"}
 
 
+def test_a_redrawn_mask_changes_the_split_of_its_sample(box_source):
+    drawn = box_source.annotations.assign(segmentation="[[0, 0, 4, 0, 4, 4]]")
+    redrawn = drawn.copy()
+    redrawn.loc[redrawn["sample_id"] == "s09", "segmentation"] = "[[0, 0, 4, 0, 4, 5]]"
+    given, changed = (replace(box_source, annotations=objects) for objects in (drawn, redrawn))
+    assert parts_that_change(given, changed) == {"data.test"}
+
+
 def test_a_moved_point_changes_the_split_of_its_sample(point_source):
     objects = point_source.annotations.copy()
     place = objects.index[objects["sample_id"] == "s09"][0]

@@ -35,7 +35,8 @@ def _split(part: SourceData, masks: bool) -> str:
     samples = part.samples
     text = samples_digest(samples)
     text += json.dumps([[int(label) for label in labels] for labels in samples["labels"]])
-    text += str(pd.util.hash_pandas_object(part.annotations[OBJECT_COLUMNS], index=False).sum())
+    drawn = ["segmentation"] if part.annotations["segmentation"].notna().any() else []
+    text += str(pd.util.hash_pandas_object(part.annotations[[*OBJECT_COLUMNS, *drawn]], index=False).sum())
     poses = part.annotations["keypoints"]
     if poses.notna().any():
         text += json.dumps([list(map(float, p)) if isinstance(p, list | np.ndarray) else None for p in poses])
