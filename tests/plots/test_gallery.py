@@ -4,13 +4,16 @@ import base64
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from cv_pipelines.data.encoding import encode_segmentation
 from cv_pipelines.plots.gallery import Box, GalleryItem, gallery, signal_gallery
 from cv_pipelines.plots.generative import reconstruction_pairs, sample_grid
+from cv_pipelines.plots.predicted import predicted_item
 from cv_pipelines.plots.rasters import display_scale, overlay, picture
-from cv_pipelines.plots.theme import RIGHT, WRONG
+from cv_pipelines.plots.theme import PREDICTION_RGB, RIGHT, WRONG
 
 GREY = np.full((128, 128, 3), 120, dtype=np.uint8)
 
@@ -22,6 +25,24 @@ def embedded(figure, place=0):
 
 def near(pixel, color, within=40):
     return np.abs(pixel - np.array(color)).max() <= within
+
+
+def test_masks_of_sure_detections_tint_their_pixels_alone(box_source):
+    inside = np.zeros((64, 64), bool)
+    inside[40:56, 10:30] = True
+    unsure = np.zeros((64, 64), bool)
+    unsure[:8, :8] = True
+    row = {"x": 10.0, "y": 40.0, "w": 20.0, "h": 16.0, "category": 0}
+    rows = [
+        row | {"score": 0.9, "segmentation": encode_segmentation(inside)},
+        row | {"score": 0.1, "segmentation": encode_segmentation(unsure)},
+        row | {"score": 0.8, "segmentation": None},
+    ]
+    before = predicted_item("detection", box_source, 0, None, "").image
+    after = predicted_item("detection", box_source, 0, pd.DataFrame(rows), "").image
+    assert (before != after).any(axis=2).tolist() == inside.tolist()
+    assert (after[41:55, 11:29] == before[41:55, 11:29] // 2 + np.array(PREDICTION_RGB) // 2).all()
+    assert (after[40, 10:30] == PREDICTION_RGB).all()
 
 
 class TestBoxes:

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import binary_erosion
 
 from cv_pipelines.data.datasets import SourceData
-from cv_pipelines.data.encoding import decode_png
+from cv_pipelines.data.encoding import decode_png, decode_segmentation
 from cv_pipelines.metrics.mask_errors import KINDS, kind_map
 from cv_pipelines.plots.gallery import GalleryItem
 from cv_pipelines.plots.kinds import kind_color
 from cv_pipelines.plots.rasters import Box
 from cv_pipelines.plots.samples import boxes_of, label_of, limbs_of, mask_of, picture_of, poses_of
-from cv_pipelines.plots.theme import RGB, TRUTH_RGB
+from cv_pipelines.plots.theme import PREDICTION_RGB, RGB, TRUTH_RGB
 from cv_pipelines.plots.waves import wave_picture
 
 MIN_SCORE = 0.3
@@ -51,7 +52,7 @@ def predicted_item(
     image, name = picture_of(data, index), str(data.samples["sample_id"].iat[index])
     if task == "detection":
         return GalleryItem(
-            image,
+            image if rows is None else _with_masks(image, rows),
             title=f"{name}: {note}",
             truth_boxes=boxes_of(data, index),
             predicted_boxes=[] if rows is None else _predicted_boxes(data, rows),
@@ -86,6 +87,19 @@ def _predicted_boxes(data: SourceData, rows: pd.DataFrame) -> list[Box]:
     strong = rows[rows["score"] >= MIN_SCORE]
     columns = strong[["x", "y", "w", "h", "category", "score"]].itertuples(index=False)
     return [Box(x, y, w, h, names[int(c)], float(s)) for x, y, w, h, c, s in columns]
+
+
+def _with_masks(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+    """Tint what lies in the mask of a detection that is sure enough, and draw the mask's edge."""
+    if "segmentation" not in rows:
+        return image
+    tinted = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image.copy()
+    for text in rows[(rows["score"] >= MIN_SCORE) & rows["segmentation"].notna()]["segmentation"]:
+        inside = decode_segmentation(text, *image.shape[:2]).astype(bool)
+        edge = inside & ~binary_erosion(inside)
+        tinted[inside] = tinted[inside] // 2 + np.array(PREDICTION_RGB, np.uint8) // 2
+        tinted[edge] = PREDICTION_RGB
+    return tinted
 
 
 def _predicted_poses(rows: pd.DataFrame, threshold: float = MIN_SCORE) -> list[np.ndarray]:
