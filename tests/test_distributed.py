@@ -234,6 +234,7 @@ def project(tmp_path_factory):
         "devices": 2,
         "device": "cpu",
         "validate_every": 1,
+        "checkpoint_every": 1,
     }
     parameters.write_text(yaml.safe_dump(values))
     return folder
