@@ -23,11 +23,11 @@ def rotten(monkeypatch):
     """Two train samples that cannot be read any more."""
     read = SourceData.read
 
-    def fail(self, index):
+    def fail(self, index, **options):
         name = self.samples["sample_id"].iat[index]
         if name in ROTTEN:
             raise OSError(f"{name}: cannot identify image file")
-        return read(self, index)
+        return read(self, index, **options)
 
     monkeypatch.setattr(SourceData, "read", fail)
 
@@ -63,10 +63,10 @@ def test_a_killed_loader_process_is_told_and_the_training_goes_on_later(
     job, read, parent = Job("toy", config, image_source, tmp_path / "cut"), SourceData.read, os.getpid()
     last = tmp_path / "cut" / "seed_0" / "last.ckpt"
 
-    def die(self, index):
+    def die(self, index, **options):
         if os.getpid() != parent and last.exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return read(self, index)
+        return read(self, index, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(SourceData, "read", die)

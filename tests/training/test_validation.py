@@ -45,7 +45,10 @@ def test_a_right_one_passes():
     [
         ({"task": "clasification"}, ["task", "'clasification'", "activity, autoencoder, classification"]),
         ({"source": "digit"}, ["source", "'digit'", "digits, sample_voc"]),
-        ({"model": {"name": "resnet"}}, ["model.name", "'resnet'", "residual_cnn, retinanet, rt_detr, ssd"]),
+        (
+            {"model": {"name": "resnet"}},
+            ["model.name", "'resnet'", "residual_cnn, retinanet, rt_detr, sliding_window, ssd"],
+        ),
         ({"model": {}}, ["model.name", "Field required"]),
         (
             {"model": {"name": "residual_cnn", "chanels": [4]}},
@@ -265,7 +268,7 @@ def test_a_right_source_passes():
         ({"reader": "digits", "root": "x", "sample": {"n": 3}}, ["sample", "digits cannot"]),
         (
             {"reader": "voc", "root": "x", "sample": {"figures": "people"}},
-            ["sample.figures: unknown key"],
+            ["sample: figures: unknown key"],
         ),
     ],
 )
