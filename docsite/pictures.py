@@ -30,6 +30,8 @@ from docsite.screens import (
 IMAGES = PROJECT / "docs/images"
 REPORTS = PROJECT / "data/08_reporting"
 PAIR = ["classification_digits_scratch", "classification_digits_pretrained"]
+CHARTS = "^(accuracy|macro_f1|train_loss|val_accuracy|val_macro_f1|lr)$"
+"""Metrics whose charts are shown."""
 COLOURS = 128
 PAUSE = 3000
 """Milliseconds that a page gets for its drawing."""
@@ -64,6 +66,7 @@ def mlflow() -> None:
     experiment, runs = newest_runs(PROJECT, PAIR)
     with mlflow_server(PROJECT) as address, opened(1700, 950) as page:
         open_charts(page, address, experiment)
+        page.get_by_placeholder("Search metric charts").fill(CHARTS)
         take(page, "mlflow")
         open_comparison(page, address, experiment, runs)
         switch = page.get_by_text("Show diff only").first

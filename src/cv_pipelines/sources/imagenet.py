@@ -164,16 +164,16 @@ def _read_devkit(files: _Files, quarantine: Quarantine) -> dict[int, tuple[str, 
 
 def _list_train(files: _Files, index: dict[str, int], listing: Listing, quarantine: Quarantine) -> None:
     """List the training images, synset by synset."""
-    media = files.relative(files.images / "train")
-    wnids = names_in(files.images / "train", "")
-    listed = packed_names_of([files.images / "train" / wnid for wnid in wnids], ".JPEG")
+    train = files.images / "train"
+    media, wnids = files.relative(train), names_in(train, "")
+    listed = packed_names_of([train / wnid for wnid in wnids], ".JPEG")
     for wnid, names in zip(wnids, listed, strict=True):
         if wnid in index:
             paths = below(f"{media}/{wnid}", names)
             # both ends are ASCII, and bytes are cut in half the time
             ids = pc.binary_slice(paths.view(BYTES), len(media) - len("train"), -len(".JPEG")).view(TEXT)
             listing.add(ids, paths, "train", index[wnid])
-        elif (files.images / "train" / wnid).is_dir():
+        elif (train / wnid).is_dir():
             quarantine.drop(f"{media}/{wnid}", "unknown class", f"not among {len(index)} synsets")
 
 

@@ -19,8 +19,8 @@ from cv_pipelines.data.schema import Quarantine, samples_frame
 from cv_pipelines.errors import SourceError
 
 TEXT, BYTES = pa.large_string(), pa.large_binary()
-LISTERS = 4
-"""Folders that are listed at a time."""
+LISTERS, BATCH = 4, 16
+"""Threads that list folders, and how many each takes at a time: a task costs as much as a small folder."""
 
 Texts: TypeAlias = list[str] | pa.LargeStringArray
 
@@ -115,8 +115,10 @@ def packed_names(folder: Path, suffix: str) -> pa.LargeStringArray:
 
 def packed_names_of(folders: Sequence[Path], suffix: str) -> Iterator[pa.LargeStringArray]:
     """As `packed_names` of each folder, in order; some at a time, for disk or network take most of it."""
+    batches = [folders[start : start + BATCH] for start in range(0, len(folders), BATCH)]
     with ThreadPoolExecutor(LISTERS) as pool:
-        yield from pool.map(lambda folder: packed_names(folder, suffix), folders)
+        for listed in pool.map(lambda some: [packed_names(one, suffix) for one in some], batches):
+            yield from listed
 
 
 def below(folder: str, names: pa.LargeStringArray) -> pa.LargeStringArray:
