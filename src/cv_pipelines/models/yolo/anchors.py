@@ -38,6 +38,7 @@ def like_enough(largest: float) -> Matches:
     """Return the rule of YOLOv5: no side of box or anchor is this many times the other's."""
 
     def matches(sizes: Tensor, anchors: Tensor) -> Tensor:
+        """Compare each box with each anchor."""
         ratio = sizes[:, None] / anchors[None]
         return torch.maximum(ratio, 1 / ratio).amax(dim=2) < largest
 
