@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.models.detecting import CLASSES, images, learn, look
 from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -16,7 +17,6 @@ from cv_pipelines.models import builder
 from cv_pipelines.models.detector import PyramidBackbone
 from cv_pipelines.models.ssd import L2Norm, MapsBackbone
 
-CLASSES = 3
 RESIZED = {"weights": "none", "min_size": 64, "max_size": 96, "first_stride": 8, "score_threshold": 0.01}
 REGIONS = {**RESIZED, "width": 16, "head_width": 16, "anchor_scale": 4.0, "proposals": 30}
 RUNGS = {
@@ -65,11 +65,6 @@ def target(boxes, size=(64, 64)):
     return {"boxes": corners, "labels": labels, "masks": masks, "keypoints": points}
 
 
-def images(*sizes):
-    generator = torch.Generator().manual_seed(5)
-    return [torch.randn(3, height, width, generator=generator) for height, width in sizes]
-
-
 @pytest.fixture(scope="module", params=sorted(RUNGS))
 def name(request):
     return request.param
@@ -79,37 +74,6 @@ def name(request):
 def detector(name):
     torch.manual_seed(0)
     return builder(name)(3, CLASSES, **RUNGS[name])
-
-
-def learn(detector, name, pictures, targets):
-    """Losses that are finite, as are their gradients."""
-    detector.train()
-    detector.zero_grad()
-    losses = detector(pictures, targets)
-    assert set(losses) == LOSSES[name]
-    total = torch.stack(list(losses.values())).sum()
-    assert torch.isfinite(total)
-    total.backward()
-    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
-    return total.detach()
-
-
-def look(detector, pictures):
-    """What is found, which lies inside each image."""
-    detector.eval()
-    with torch.no_grad():
-        found = detector(pictures)
-    assert len(found) == len(pictures)
-    for image, one in zip(pictures, found, strict=True):
-        height, width = image.shape[-2:]
-        limits = torch.tensor([width, height, width, height])
-        assert (one["boxes"] >= 0).all()
-        assert (one["boxes"] <= limits + 1e-3).all()
-        assert ((one["scores"] >= 0) & (one["scores"] <= 1)).all()
-        assert ((one["labels"] >= 0) & (one["labels"] < CLASSES)).all()
-        assert len(one["boxes"]) == len(one["labels"]) == len(one["scores"]) <= 100
-        assert (one["scores"].diff() <= 0).all()
-    return found
 
 
 def test_detections_are_in_the_pixels_of_images_of_several_sizes(detector):
@@ -134,39 +98,43 @@ class TestHardInputs:
     """What real data hold, sooner or later."""
 
     def test_images_without_objects(self, detector, name):
-        learn(detector, name, images((64, 64), (64, 64)), [target([]), target([])])
+        learn(detector, images((64, 64), (64, 64)), [target([]), target([])], LOSSES[name])
 
     def test_a_batch_of_one_with_and_one_without_objects(self, detector, name):
-        learn(detector, name, images((64, 64), (64, 64)), [target([[8, 8, 40, 40]]), target([])])
+        learn(detector, images((64, 64), (64, 64)), [target([[8, 8, 40, 40]]), target([])], LOSSES[name])
 
     def test_boxes_of_one_pixel(self, detector, name):
-        learn(detector, name, images((64, 64)), [target([[8, 8, 9, 9], [63, 63, 64, 64], [0, 5, 1, 6]])])
+        learn(
+            detector, images((64, 64)), [target([[8, 8, 9, 9], [63, 63, 64, 64], [0, 5, 1, 6]])], LOSSES[name]
+        )
 
     def test_five_hundred_objects_in_an_image(self, detector, name):
         torch.manual_seed(3)
         corner, side = torch.rand(500, 2) * 50, 1 + torch.rand(500, 2) * 13
-        learn(detector, name, images((64, 64)), [target(torch.cat([corner, corner + side], 1).tolist())])
+        learn(
+            detector, images((64, 64)), [target(torch.cat([corner, corner + side], 1).tolist())], LOSSES[name]
+        )
 
     @pytest.mark.parametrize(("size", "box"), [((300, 1), [0, 20, 1, 90]), ((20, 900), [300, 2, 330, 18])])
     def test_images_one_pixel_wide_and_panoramas(self, detector, name, size, box):
-        learn(detector, name, images(size), [target([box], size)])
+        learn(detector, images(size), [target([box], size)], LOSSES[name])
         look(detector, images(size))
 
     def test_one_small_image_alone(self, detector, name):
         """A batch of one, whose coarsest map may be a single place: it has no statistics to norm by."""
-        learn(detector, name, images((33, 33)), [target([[3, 3, 20, 30]], (33, 33))])
+        learn(detector, images((33, 33)), [target([[3, 3, 20, 30]], (33, 33))], LOSSES[name])
 
     def test_sizes_of_a_batch_may_differ(self, detector, name):
         sizes = [(64, 64), (30, 90), (128, 40)]
-        learn(detector, name, images(*sizes), [target([[4, 4, 28, 28]], size) for size in sizes])
+        learn(detector, images(*sizes), [target([[4, 4, 28, 28]], size) for size in sizes], LOSSES[name])
 
     def test_bfloat16_changes_the_losses_little_and_keeps_boxes_exact(self, detector, name):
         inputs = images((64, 64), (64, 64)), [target([[8, 8, 40, 40]]), target([[20, 10, 60, 64]])]
         torch.manual_seed(1)
-        exact = learn(detector, name, *inputs)
+        exact = learn(detector, *inputs, LOSSES[name])
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16):
-            rough = learn(detector, name, *inputs)
+            rough = learn(detector, *inputs, LOSSES[name])
             found = look(detector, inputs[0])
         assert rough.dtype == torch.float32
         assert rough == pytest.approx(float(exact), rel=0.1)

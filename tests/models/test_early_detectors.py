@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.models.detecting import CLASSES, images, learn, look
 
 from cv_pipelines.models import builder
 
-CLASSES = 3
 RUNGS = {
     "fast_rcnn": {"weights": "none", "min_size": 64, "max_size": 96, "stride": 8, "head_width": 16},
     "localizer": {"weights": "none", "size": 64, "width": 8, "hidden": 16},
@@ -20,11 +20,6 @@ def target(boxes):
     return {"boxes": corners, "labels": torch.arange(len(corners)) % CLASSES}
 
 
-def images(*sizes):
-    generator = torch.Generator().manual_seed(5)
-    return [torch.randn(3, height, width, generator=generator) for height, width in sizes]
-
-
 @pytest.fixture(scope="module", params=sorted(RUNGS))
 def name(request):
     return request.param
@@ -34,37 +29,6 @@ def name(request):
 def detector(name):
     torch.manual_seed(0)
     return builder(name)(3, CLASSES, **RUNGS[name], score_threshold=0.0)
-
-
-def learn(detector, pictures, targets):
-    """Losses that are finite, as are their gradients."""
-    detector.train()
-    detector.zero_grad()
-    total = torch.stack(list(detector(pictures, targets).values())).sum()
-    assert torch.isfinite(total)
-    total.backward()
-    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
-    return total.detach()
-
-
-def look(detector, pictures):
-    """What is found, which lies inside each image."""
-    detector.eval()
-    with torch.no_grad():
-        found = detector(pictures)
-    assert len(found) == len(pictures)
-    for image, one in zip(pictures, found, strict=True):
-        height, width = image.shape[-2:]
-        limits = torch.tensor([width, height, width, height])
-        assert (one["boxes"] >= 0).all()
-        assert (one["boxes"] <= limits + 1e-3).all()
-        assert ((one["scores"] >= 0) & (one["scores"] <= 1)).all()
-        assert ((one["labels"] >= 0) & (one["labels"] < CLASSES)).all()
-        assert one["boxes"].shape == (len(one["labels"]), 4)
-        assert len(one["labels"]) == len(one["scores"]) <= 100
-        assert (one["scores"].diff() <= 0).all()
-        assert one["boxes"].dtype == one["scores"].dtype == torch.float32
-    return found
 
 
 @pytest.mark.parametrize(
