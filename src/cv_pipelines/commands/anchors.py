@@ -50,7 +50,5 @@ def anchors(metadata: ProjectMetadata, source: str, count: int, size: int, seed:
     click.echo(f"anchors: [{shapes}]")
     click.echo(f"{len(sizes)} boxes of the train split in an input of {size} pixels")
     click.echo(f"mean IoU with the closest anchor         {mean_iou(sizes, found):.3f}")
-    click.echo(
-        f"best recall, IoU 0.5 (yolo_v3_tiny)      {best_recall(sizes, found, overlaps_enough(0.5)):.3f}"
-    )
-    click.echo(f"best recall, sides' ratio 4 (yolo_v5)    {best_recall(sizes, found, like_enough(4.0)):.3f}")
+    click.echo(f"best recall, IoU 0.5 (yolo_v3_tiny)      {best_recall(sizes, found, overlaps_enough):.3f}")
+    click.echo(f"best recall, sides' ratio 4 (yolo_v5)    {best_recall(sizes, found, like_enough):.3f}")

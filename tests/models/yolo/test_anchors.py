@@ -77,13 +77,14 @@ def test_as_many_anchors_as_shapes_are_the_shapes():
 def test_best_recall_counts_the_boxes_that_some_anchor_may_learn():
     sizes = torch.tensor([[10.0, 10], [10, 41], [40, 10], [100, 100]])
     anchors = torch.tensor([[10.0, 10], [20, 20]])
-    assert best_recall(sizes, anchors, like_enough(4.0)) == 0.75  # 41 : 20 and 10 : 20; 100 is five times 20
-    assert best_recall(sizes, anchors, overlaps_enough(0.5)) == 0.25
+    assert best_recall(sizes, anchors, like_enough) == 0.75  # 41 : 20 and 10 : 20; 100 is five times 20
+    assert best_recall(sizes, anchors, overlaps_enough) == 0.25
 
 
 def test_boxes_scale_with_their_image_s_longer_side():
     sizes, images = np.array([[10.0, 20], [0, 5], [30, 30]]), np.array([[100.0, 200], [100, 100], [60, 30]])
     assert in_input(sizes, images, 50).tolist() == [[2.5, 5.0], [25.0, 25.0]]
+    assert in_input(sizes, images, 50, "stretch").tolist() == [[5.0, 5.0], [25.0, 50.0]]
 
 
 @pytest.mark.parametrize("name", ["yolo_v3_tiny", "yolo_v5"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cv_pipelines.errors import AnchorError
+from cv_pipelines.models.yolo.letterbox import Resize
 
 ITERATIONS = 300
 """Most rounds of k-means; it settles long before."""
@@ -29,20 +30,15 @@ def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
     return shared / (areas - shared)
 
 
-def overlaps_enough(least: float) -> Matches:
-    """Return the rule of YOLOv3: box and anchor, with a common centre, have at least this IoU."""
-    return lambda sizes, anchors: shape_iou(sizes, anchors) >= least
+def overlaps_enough(sizes: Tensor, anchors: Tensor, least: float = 0.5) -> Tensor:
+    """Apply the rule of YOLOv3: box and anchor, with a common centre, have at least this IoU."""
+    return shape_iou(sizes, anchors) >= least
 
 
-def like_enough(largest: float) -> Matches:
-    """Return the rule of YOLOv5: no side of box or anchor is this many times the other's."""
-
-    def matches(sizes: Tensor, anchors: Tensor) -> Tensor:
-        """Compare each box with each anchor."""
-        ratio = sizes[:, None] / anchors[None]
-        return torch.maximum(ratio, 1 / ratio).amax(dim=2) < largest
-
-    return matches
+def like_enough(sizes: Tensor, anchors: Tensor, largest: float = 4.0) -> Tensor:
+    """Apply the rule of YOLOv5: no side of box or anchor is this many times the other's."""
+    ratio = sizes[:, None] / anchors[None]
+    return torch.maximum(ratio, 1 / ratio).amax(dim=2) < largest
 
 
 def mean_iou(sizes: Tensor, anchors: Tensor) -> float:
@@ -61,18 +57,19 @@ def best_recall(sizes: Tensor, anchors: Tensor, matches: Matches) -> float:
     return float(matches(sizes, anchors).any(dim=1).float().mean())
 
 
-def in_input(sizes: np.ndarray, images: np.ndarray, size: int) -> Tensor:
-    """Return the sizes that boxes have in a letterboxed input; boxes without area are left out.
+def in_input(sizes: np.ndarray, images: np.ndarray, size: int, resize: Resize = "letterbox") -> Tensor:
+    """Return the sizes that boxes have in the input; boxes without area are left out.
 
     Args:
         sizes: (N, 2) width and height of each box, in pixels of its image.
         images: (N, 2) width and height of that image.
         size: side of the input, in pixels.
+        resize: how images are brought to it.
 
     Returns:
         (M, 2) float32.
     """
-    scaled = sizes * (size / images.max(axis=1, keepdims=True))
+    scaled = sizes * (size / (images if resize == "stretch" else images.max(axis=1, keepdims=True)))
     return torch.from_numpy(scaled[(scaled > 0).all(axis=1)].astype(np.float32))
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from cv_pipelines.models.yolo.anchors import check_anchors, in_input, overlaps_enough, shape_iou
-from cv_pipelines.models.yolo.detector import Truths, Yolo, largest_at_each
+from cv_pipelines.models.yolo.anchored import AnchoredYolo
+from cv_pipelines.models.yolo.anchors import overlaps_enough, shape_iou
+from cv_pipelines.models.yolo.detector import Truths, largest_at_each
 from cv_pipelines.models.yolo.grid import AnchorGrid, Anchors, divided, start_objectness
 from cv_pipelines.models.yolo.layers import conv_block, scaled
 from cv_pipelines.models.yolo.letterbox import Resize
 from cv_pipelines.models.yolo.selection import Selection
-
-logger = logging.getLogger(__name__)
 
 STRIDES = (16, 32)
 
@@ -99,7 +97,7 @@ class Rules:
     least_recall: float
 
 
-class YoloV3Tiny(Yolo):
+class YoloV3Tiny(AnchoredYolo):
     """Three anchors at each cell of two levels say x, y, w, h, objectness and each class by itself.
 
     Args:
@@ -120,26 +118,13 @@ class YoloV3Tiny(Yolo):
         resize: Resize,
         selection: Selection,
     ) -> None:
-        super().__init__(size, resize, selection)
-        self.network, self.grid, self.rules = network, grid, rules
+        matches = partial(overlaps_enough, least=rules.ignore_iou)
+        super().__init__(grid, matches, rules.least_recall, size, resize, selection)
+        self.network, self.rules = network, rules
         for head in (network.fine_head, network.coarse_head):
             last = head[-1]
             assert isinstance(last, nn.Conv2d)
             start_objectness(last, grid.each)
-
-    def check_boxes(self, sizes: np.ndarray, images: np.ndarray) -> None:
-        """Refuse anchors that fit the boxes to be learnt badly.
-
-        Args:
-            sizes: (N, 2) width and height of each box, in pixels of its image.
-            images: (N, 2) width and height of that image.
-
-        Raises:
-            AnchorError: the best recall is below `least_recall`.
-        """
-        shapes, rule = self.grid.shapes.flatten(0, 1).cpu(), overlaps_enough(self.rules.ignore_iou)
-        recall = check_anchors(in_input(sizes, images, self.size), shapes, rule, self.rules.least_recall)
-        logger.info("anchors: best recall %.3f at an IoU of %.2f", recall, self.rules.ignore_iou)
 
     def predictions(self, x: Tensor) -> Tensor:
         """Map (B, 3, size, size) to (B, P, 5 + classes) logits: t_x, t_y, t_w, t_h, objectness, classes."""

@@ -8,28 +8,26 @@ experiment's: `augment` and `train.ema`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torchvision.ops import complete_box_iou_loss
 
-from cv_pipelines.models.yolo.anchors import check_anchors, in_input, like_enough
-from cv_pipelines.models.yolo.detector import Truths, Yolo, paired_iou
+from cv_pipelines.models.yolo.anchored import AnchoredYolo
+from cv_pipelines.models.yolo.anchors import like_enough
+from cv_pipelines.models.yolo.detector import Truths, paired_iou
 from cv_pipelines.models.yolo.grid import AnchorGrid, Anchors, divided, start_objectness
 from cv_pipelines.models.yolo.layers import scaled
 from cv_pipelines.models.yolo.letterbox import Resize
 from cv_pipelines.models.yolo.selection import Selection
 from cv_pipelines.models.yolo.v5_network import CspBackbone, PathAggregation
-
-logger = logging.getLogger(__name__)
 
 STRIDES = (8, 16, 32)
 
@@ -82,7 +80,7 @@ class Rules:
     levels: tuple[float, ...] = (4.0, 1.0, 0.4)
 
 
-class YoloV5(Yolo):
+class YoloV5(AnchoredYolo):
     """Anchors at each cell of three levels; an object is learnt by all anchors like it, at up to three cells.
 
     Args:
@@ -109,26 +107,13 @@ class YoloV5(Yolo):
         resize: Resize,
         selection: Selection,
     ) -> None:
-        super().__init__(size, resize, selection)
-        self.encoder, self.neck, self.grid, self.rules = encoder, neck, grid, rules
+        matches = partial(like_enough, largest=rules.largest_ratio)
+        super().__init__(grid, matches, rules.least_recall, size, resize, selection)
+        self.encoder, self.neck, self.rules = encoder, neck, rules
         convs = [nn.Conv2d(width, grid.each * (5 + n_classes), 1) for width in channels]
         for conv in convs:
             start_objectness(conv, grid.each)
         self.heads = nn.ModuleList(convs)
-
-    def check_boxes(self, sizes: np.ndarray, images: np.ndarray) -> None:
-        """Refuse anchors that fit the boxes to be learnt badly.
-
-        Args:
-            sizes: (N, 2) width and height of each box, in pixels of its image.
-            images: (N, 2) width and height of that image.
-
-        Raises:
-            AnchorError: the best recall is below `least_recall`.
-        """
-        shapes, rule = self.grid.shapes.flatten(0, 1).cpu(), like_enough(self.rules.largest_ratio)
-        recall = check_anchors(in_input(sizes, images, self.size), shapes, rule, self.rules.least_recall)
-        logger.info("anchors: best recall %.3f at a ratio of %.1f", recall, self.rules.largest_ratio)
 
     def predictions(self, x: Tensor) -> Tensor:
         """Map (B, 3, size, size) to (B, P, 5 + classes) logits: t_x, t_y, t_w, t_h, objectness, classes."""
@@ -170,9 +155,9 @@ class YoloV5(Yolo):
         These are all anchors that are like it enough, at the object's cell and at the two cells beside it
         that its centre is nearest to.
         """
-        which, places, like = [], [], like_enough(self.rules.largest_ratio)
+        which, places = [], []
         for level, side in enumerate(self.grid.sides):
-            one, anchor = like(truths.sizes, self.grid.shapes[level]).nonzero(as_tuple=True)
+            one, anchor = self.matches(truths.sizes, self.grid.shapes[level]).nonzero(as_tuple=True)
             centre = truths.centres[one] / self.grid.steps[level]
             cell = centre.long().clamp(0, side - 1)
             nearer = torch.where(centre - cell < 0.5, -1, 1)
