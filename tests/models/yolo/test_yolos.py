@@ -102,10 +102,12 @@ def test_training_needs_targets(model):
 
 
 @pytest.mark.slow  # trains for some seconds
-def test_one_image_is_learnt_by_heart(model):
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_one_image_is_learnt_by_heart(name):
     torch.manual_seed(0)
-    image = torch.randn(3, 64, 64) * 0.1
-    boxes = torch.tensor([[4.0, 6, 26, 30], [34, 30, 60, 58]])
+    model = builder(name)(3, 3, size=128, **OPTIONS[name])
+    image = torch.randn(3, 128, 128) * 0.1
+    boxes = torch.tensor([[8.0, 12, 44, 52], [76, 68, 120, 116]])  # far apart: no place is asked for both
     for k, (x1, y1, x2, y2) in enumerate(boxes.int().tolist()):
         image[k, y1:y2, x1:x2] += 2
     optimizer = torch.optim.Adam(model.parameters(), 0.005)
