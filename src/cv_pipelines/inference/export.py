@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 
 from cv_pipelines.data.datasets import SampleDataset, SourceData
 from cv_pipelines.errors import ExportError
-from cv_pipelines.inference.graphs import Graph
+from cv_pipelines.inference.graph import Graph
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}

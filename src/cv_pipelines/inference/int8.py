@@ -19,7 +19,7 @@ import torch
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.errors import ExportError
 from cv_pipelines.inference.export import Model, library, load_onnx, quiet, sample_of
-from cv_pipelines.inference.graphs import Graph
+from cv_pipelines.inference.graph import Graph
 from cv_pipelines.tasks import MAIN_SCORES, task_class
 from cv_pipelines.training.predict import scored_part
 

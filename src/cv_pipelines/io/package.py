@@ -24,7 +24,8 @@ from mlflow.types.schema import Array, Object, Property
 from cv_pipelines.data.datasets import SourceData
 from cv_pipelines.errors import RegistryError
 from cv_pipelines.inference.export import quiet, write_model
-from cv_pipelines.inference.graphs import Graph, graph_of
+from cv_pipelines.inference.graph import Graph
+from cv_pipelines.inference.graphs import graph_of
 from cv_pipelines.inference.model import Trained
 from cv_pipelines.inference.requests import request_of
 from cv_pipelines.training.checkpoints import Checkpoint, save_checkpoints

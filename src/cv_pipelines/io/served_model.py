@@ -203,29 +203,43 @@ def resized(pixels: np.ndarray, size: list[int]) -> np.ndarray:
 
 
 def scaled(pixels: np.ndarray, given: dict[str, Any]) -> np.ndarray:
-    """Resize a picture so that its sides keep to a detector's limits, and fill it up with its mean colour.
+    """Resize a picture as a detector wants it, and fill up what is left with its mean colour.
 
     Args:
         pixels: (H, W, 3) uint8.
-        given: `shorter_side` and `longer_side` in pixels, `fill` a channel, `sides_divisible_by`.
+        given: `fill` a channel, `sides_divisible_by`, and what `frame` asks for.
 
     Returns:
         (3, H', W') float32, 0 to 255.
     """
-    height, width = inner_size(pixels.shape[:2], given)
-    small = bilinear(pixels.transpose(2, 0, 1).astype(np.float32), height, width)
-    multiple = given["sides_divisible_by"]
-    shape = (len(small), height + -height % multiple, width + -width % multiple)
-    canvas = np.broadcast_to(np.asarray(given["fill"], np.float32)[:, None, None], shape).copy()
-    canvas[:, :height, :width] = small
+    height, width, top, left = frame(pixels.shape[:2], given)
+    planes, multiple = pixels.transpose(2, 0, 1).astype(np.float32), given["sides_divisible_by"]
+    if "square" in given:
+        how = (width, height), Image.Resampling.BILINEAR
+        small = np.stack([np.asarray(Image.fromarray(plane).resize(*how)) for plane in planes])
+        sides = [given["square"]] * 2
+    else:
+        small = bilinear(planes, height, width)
+        sides = [side + -side % multiple for side in (height, width)]
+    canvas = np.broadcast_to(np.asarray(given["fill"], np.float32)[:, None, None], (3, *sides)).copy()
+    canvas[:, top : top + height, left : left + width] = small
     return canvas
 
 
-def inner_size(size: tuple[int, ...], given: dict[str, Any]) -> tuple[int, int]:
-    """Return height and width of a picture after a detector's resize, as torchvision rounds them."""
-    height, width = size
-    factor = min(given["shorter_side"] / min(height, width), given["longer_side"] / max(height, width))
-    return int(height * factor), int(width * factor)
+def frame(size: tuple[int, ...], given: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Return height, width, top and left that a picture gets, rounded as the detector rounds them.
+
+    Args:
+        size: height and width of the picture.
+        given: `square` and `placed`, or `shorter_side` and `longer_side`, in pixels.
+    """
+    if "square" in given:
+        side = given["square"]
+        factors = [side / (length if given["placed"] == "stretch" else max(size)) for length in size]
+        height, width = (max(round(length * factor), 1) for length, factor in zip(size, factors, strict=True))
+        return height, width, (side - height) // 2, (side - width) // 2
+    factor = min(given["shorter_side"] / min(size), given["longer_side"] / max(size))
+    return int(size[0] * factor), int(size[1] * factor), 0, 0
 
 
 def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -284,14 +298,19 @@ def boxes_row(
     """Turn a detector's dense output into its boxes, in pixels of the picture.
 
     Args:
-        output: (places, 4 + classes): distances to the left, upper, right and lower side, then scores.
+        output: (places, 4 + classes): boxes, as the contract says, then scores.
         size: height and width of the picture.
         padded: those of what went into the graph.
         contract: its `boxes` say how to read the output.
     """
-    inner = inner_size(size, contract["input"])
-    corners, labels, scores = detections(output, inner, padded, contract["boxes"])
-    factors = np.array([size[1] / inner[1], size[0] / inner[0]] * 2)
+    given, rule = contract["input"], contract["boxes"]
+    height, width, top, left = frame(size, given)
+    if "square" in given:
+        corners, labels, scores = chosen(output[:, :4] * given["square"], output[:, 4:], rule)
+        corners = (corners - np.array([left, top] * 2)).clip(0, [width, height] * 2)
+    else:
+        corners, labels, scores = detections(output, (height, width), padded, rule)
+    factors = np.array([size[1] / width, size[0] / height] * 2)
     rows = zip(corners * factors, labels.tolist(), scores.tolist(), strict=True)
     names = contract["classes"]
     return {
@@ -308,7 +327,7 @@ def detections(
     """Choose boxes: the strongest of each level, then of those that overlap the strongest of each class.
 
     Args:
-        output: see `boxes_row`.
+        output: (places, 4 + classes): distances to the left, upper, right and lower side in strides, scores.
         inner: height and width that boxes are cut off at.
         padded: height and width that the levels divide.
         rule: `strides`, `score_threshold`, `candidates` a level, `overlap`, `most`.
@@ -326,18 +345,37 @@ def detections(
     return corners[kept], labels[kept], scores[kept]
 
 
+def chosen(corners: np.ndarray, scores: np.ndarray, rule: dict[str, Any]) -> Found:
+    """Choose boxes: the strongest of all, then of those that overlap the strongest of each class.
+
+    Args:
+        corners: (places, 4).
+        scores: (places, classes).
+        rule: `score_threshold`, `candidates`, `overlap`, `most`.
+    """
+    places, labels, found = above(scores, rule)
+    kept = suppressed(corners[places], labels, found, rule["overlap"])[: rule["most"]]
+    return corners[places[kept]], labels[kept], found[kept]
+
+
+def above(scores: np.ndarray, rule: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return places, classes and scores of what is above the threshold, the strongest first."""
+    every = scores.ravel()
+    kept = np.flatnonzero(every > rule["score_threshold"])
+    kept = kept[np.argsort(-every[kept], kind="stable")[: rule["candidates"]]]
+    places, labels = np.divmod(kept, scores.shape[1])
+    return places, labels, every[kept]
+
+
 def _strongest(
     level: np.ndarray, stride: int, grid: tuple[int, int], padded: tuple[int, ...], rule: dict[str, Any]
 ) -> Found:
     """Return the boxes of one level that are above the threshold, the strongest first."""
-    scores = level[:, 4:].ravel()
-    kept = np.flatnonzero(scores > rule["score_threshold"])
-    kept = kept[np.argsort(-scores[kept], kind="stable")[: rule["candidates"]]]
-    places, labels = np.divmod(kept, level.shape[1] - 4)
+    places, labels, scores = above(level[:, 4:], rule)
     steps = [padded[0] // grid[0], padded[1] // grid[1]]
     centers = np.stack([places % grid[1] * steps[1], places // grid[1] * steps[0]], axis=1).astype(np.float32)
     sides = level[places, :4] * np.float32(stride)
-    return np.concatenate([centers - sides[:, :2], centers + sides[:, 2:]], axis=1), labels, scores[kept]
+    return np.concatenate([centers - sides[:, :2], centers + sides[:, 2:]], axis=1), labels, scores
 
 
 def suppressed(corners: np.ndarray, labels: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:

@@ -108,6 +108,28 @@ class Yolo(nn.Module):
         """Return boxes (B, P, 4) XYXY in pixels of the input and scores (B, P, classes), 0 to 1."""
         raise NotImplementedError
 
+    def dense(self, x: Tensor) -> Tensor:
+        """Return what is found at every place, before any choice among boxes that overlap.
+
+        Args:
+            x: (B, 3, size, size), normalised.
+
+        Returns:
+            (B, P, 4 + classes): boxes XYXY as shares of the side; then the score of each class, 0 to 1.
+        """
+        boxes, scores = self.decode(self.predictions(x))
+        return torch.cat([boxes / self.size, scores], dim=2)
+
+    def rule(self) -> dict[str, Any]:
+        """Say how boxes are chosen from what `dense` returns."""
+        selection = self.selection
+        return {
+            "score_threshold": selection.score_threshold,
+            "candidates": selection.candidates,
+            "overlap": selection.nms_threshold,
+            "most": selection.max_detections,
+        }
+
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """In training, map images and targets to losses; else images to detections.
 

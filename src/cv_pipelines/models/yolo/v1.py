@@ -95,7 +95,8 @@ class YoloV1(Yolo):
     def predictions(self, x: Tensor) -> Tensor:
         """Map (B, 3, size, size) to (B, S, S, 5B + C); rows of the image come first."""
         numbers: Tensor = self.head(self.encoder(x))
-        return numbers.view(len(x), self.code.grid, self.code.grid, -1)
+        cells = self.code.grid, self.code.grid, 5 * self.boxes + self.n_classes
+        return numbers.view(-1, *cells)  # `len` of a batch that is exported is unknown
 
     def losses(self, predictions: Tensor, truths: Truths) -> dict[str, Tensor]:
         """Return equation 3, a sum of squares over an image, the mean over images.
