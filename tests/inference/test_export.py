@@ -123,7 +123,7 @@ def test_a_file_with_other_outputs_is_not_kept(trained, sources, tmp_path, monke
 
 def test_a_detector_of_two_stages_is_refused(checkpoint):
     model = {"name": "faster_rcnn", "weights": "none", "min_size": 64, "max_size": 64}
-    with pytest.raises(ExportError, match=r"model faster_rcnn: only `fcos` and the YOLOs"):
+    with pytest.raises(ExportError, match=r"model faster_rcnn: only `fcos`, `retinanet` and the YOLOs"):
         graph_of(Trained(checkpoint("detection", model=model), "cpu"))
 
 

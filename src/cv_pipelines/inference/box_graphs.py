@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.export import Dim
-from torchvision.models.detection import FCOS
 
 from cv_pipelines.errors import ExportError
 from cv_pipelines.inference.graph import DynamicShape, Graph
 from cv_pipelines.inference.model import Trained
-from cv_pipelines.models.fcos import FCOSDetector
+from cv_pipelines.models.detector import PyramidDetector
 from cv_pipelines.models.yolo.detector import Yolo
 from cv_pipelines.models.yolo.letterbox import in_squares
 
@@ -33,7 +32,7 @@ class BoxGraph(Graph):
         """Map (B, 3, H, W) float32, 0 to 255, to what is found at each place."""
         normalize = self.task.normalize
         x = (x - normalize.mean.view(-1, 1, 1)) / normalize.std.view(-1, 1, 1)
-        return cast(FCOSDetector | Yolo, self.task.model).dense(x)
+        return cast(PyramidDetector | Yolo, self.task.model).dense(x)
 
     def contract(self) -> dict[str, Any]:
         """Say too how images are resized and how boxes are chosen."""
@@ -43,18 +42,19 @@ class BoxGraph(Graph):
 
 
 class PyramidGraph(BoxGraph):
-    """FCOS: images of any size, and boxes by how far their sides are from each place."""
+    """FCOS and RetinaNet: images of any size, and boxes by how far their sides are from each place."""
 
     meaning = "batch, places, distances to the left, upper, right, lower side in strides; a score a class"
 
     @property
-    def detector(self) -> FCOSDetector:
+    def detector(self) -> PyramidDetector:
         """The model."""
-        return cast(FCOSDetector, self.task.model)
+        return cast(PyramidDetector, self.task.model)
 
     def fitted(self, sample: np.ndarray) -> np.ndarray:
         """Resize an image as the detector does, and fill it up with the mean colour."""
-        image, _ = cast(FCOS, self.detector.net).transform.resize(torch.from_numpy(sample).float())
+        net: Any = self.detector.net
+        image, _ = net.transform.resize(torch.from_numpy(sample).float())
         height, width = image.shape[1:]
         shape = (len(image), height + -height % self.multiple, width + -width % self.multiple)
         canvas = self.task.normalize.mean.view(-1, 1, 1).expand(shape).clone()
@@ -98,7 +98,7 @@ class SquareGraph(BoxGraph):
         return said | {"boxes": self.detector.rule()}
 
 
-KINDS: dict[type[Any], type[BoxGraph]] = {FCOSDetector: PyramidGraph, Yolo: SquareGraph}
+KINDS: dict[type[Any], type[BoxGraph]] = {PyramidDetector: PyramidGraph, Yolo: SquareGraph}
 
 
 def box_graph(trained: Trained) -> BoxGraph:
@@ -122,6 +122,6 @@ def box_graph(trained: Trained) -> BoxGraph:
         if isinstance(trained.task.model, model):
             return graph(trained)
     raise ExportError(
-        f"{name}: model {trained.meta.model}: only `fcos` and the YOLOs can be exported, for they find "
-        "everything in one pass; `kedro cv predict` uses any detector"
+        f"{name}: model {trained.meta.model}: only `fcos`, `retinanet` and the YOLOs can be exported, "
+        "for they find everything in one pass; `kedro cv predict` uses any detector"
     )

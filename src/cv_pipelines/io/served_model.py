@@ -330,13 +330,13 @@ def detections(
         output: (places, 4 + classes): distances to the left, upper, right and lower side in strides, scores.
         inner: height and width that boxes are cut off at.
         padded: height and width that the levels divide.
-        rule: `strides`, `score_threshold`, `candidates` a level, `overlap`, `most`.
+        rule: `strides`, `anchors` a place, `score_threshold`, `candidates` a level, `overlap`, `most`.
     """
     found: list[Found] = []
     start = 0
     for stride in rule["strides"]:
         rows, columns = (-(-side // stride) for side in padded)
-        level = output[start : start + rows * columns]
+        level = output[start : start + rows * columns * rule["anchors"]]
         start += len(level)
         found.append(_strongest(level, stride, (rows, columns), padded, rule))
     corners, labels, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -372,8 +372,9 @@ def _strongest(
 ) -> Found:
     """Return the boxes of one level that are above the threshold, the strongest first."""
     places, labels, scores = above(level[:, 4:], rule)
+    cells = places // rule["anchors"]
     steps = [padded[0] // grid[0], padded[1] // grid[1]]
-    centers = np.stack([places % grid[1] * steps[1], places // grid[1] * steps[0]], axis=1).astype(np.float32)
+    centers = np.stack([cells % grid[1] * steps[1], cells // grid[1] * steps[0]], axis=1).astype(np.float32)
     sides = level[places, :4] * np.float32(stride)
     return np.concatenate([centers - sides[:, :2], centers + sides[:, 2:]], axis=1), labels, scores
 

@@ -154,6 +154,47 @@ class Detector(nn.Module):
         return found if kept.all() else {name: value[kept] for name, value in found.items()}
 
 
+class PyramidDetector(Detector):
+    """A torchvision detector that finds everything in one pass over the levels of a pyramid.
+
+    Args:
+        net: `FCOS` or `RetinaNet` of `torchvision.models.detection`, without gaps among its classes.
+        n_classes: that it knows.
+        strides: of its levels, the finest first, in pixels.
+        anchors: boxes at each place of a level.
+    """
+
+    def __init__(self, net: nn.Module, n_classes: int, strides: Sequence[int], anchors: int) -> None:
+        super().__init__(net, heads=["head"], numbers=range(n_classes))
+        self.strides, self.anchors = list(strides), anchors
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Return what is found at every place of every level, before any choice among overlapping boxes.
+
+        Args:
+            x: (B, 3, H, W) normalised, resized as `rule` says; sides divisible by 32.
+
+        Returns:
+            (B, boxes, 4 + classes): distances of the place to the left, upper, right and lower side of a box,
+            in strides of its level; then the score of each class, 0 to 1.
+        """
+        raise NotImplementedError
+
+    def rule(self) -> dict[str, Any]:
+        """Say how images are resized, and how boxes are chosen from what `dense` returns."""
+        net: Any = self.net
+        return {
+            "shorter_side": net.transform.min_size[-1],
+            "longer_side": net.transform.max_size,
+            "strides": self.strides,
+            "anchors": self.anchors,
+            "score_threshold": net.score_thresh,
+            "candidates": net.topk_candidates,
+            "overlap": net.nms_thresh,
+            "most": net.detections_per_img,
+        }
+
+
 def _in_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
     """Give what a module gives in float32: a hook that runs after it."""
     del module, inputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -14,44 +14,23 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from cv_pipelines.models.detector import (
     NORMALISED,
     STRIDES,
-    Detector,
     PyramidBackbone,
+    PyramidDetector,
     check_channels,
     pyramid_anchors,
 )
 from cv_pipelines.models.efficientnet import Weights
 
 
-class FCOSDetector(Detector):
+class FCOSDetector(PyramidDetector):
     """torchvision's FCOS, which can also say what it sees before it chooses among boxes."""
 
     def dense(self, x: Tensor) -> Tensor:
-        """Return what is found at every place of every level, before any choice among overlapping boxes.
-
-        Args:
-            x: (B, 3, H, W) normalised, resized as `rule` says; sides divisible by 32.
-
-        Returns:
-            (B, places, 4 + classes): distances of the place to the left, upper, right and lower side of its
-            box, in strides of its level; then the score of each class, 0 to 1.
-        """
+        """See `PyramidDetector`."""
         net = cast(FCOS, self.net)
         found = net.head(list(net.backbone(x).values()))
         scores = torch.sqrt(found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid())
         return torch.cat([found["bbox_regression"], scores], dim=2)
-
-    def rule(self) -> dict[str, Any]:
-        """Say how images are resized, and how boxes are chosen from what `dense` returns."""
-        net = cast(FCOS, self.net)
-        return {
-            "shorter_side": net.transform.min_size[-1],
-            "longer_side": net.transform.max_size,
-            "strides": [size for (size,) in net.anchor_generator.sizes],
-            "score_threshold": net.score_thresh,
-            "candidates": net.topk_candidates,
-            "overlap": net.nms_thresh,
-            "most": net.detections_per_img,
-        }
 
 
 def build(
@@ -103,4 +82,4 @@ def build(
         detections_per_img=max_detections,
         **NORMALISED,
     )
-    return FCOSDetector(net, heads=["head"], numbers=range(n_classes))
+    return FCOSDetector(net, n_classes, [first_stride * 2**level for level in range(levels)], anchors=1)

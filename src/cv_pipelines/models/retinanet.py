@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -15,8 +16,8 @@ from cv_pipelines.models.detector import (
     NORMALISED,
     STRIDES,
     Count,
-    Detector,
     PyramidBackbone,
+    PyramidDetector,
     Ratios,
     Share,
     Size,
@@ -24,6 +25,26 @@ from cv_pipelines.models.detector import (
     pyramid_anchors,
 )
 from cv_pipelines.models.efficientnet import Weights
+
+
+class RetinaNetDetector(PyramidDetector):
+    """torchvision's RetinaNet, which can also say what it sees before it chooses among boxes."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """See `PyramidDetector`; the boxes of a place come one after the other."""
+        net = cast(RetinaNet, self.net)
+        found = []
+        for level, stride, anchors in zip(
+            net.backbone(x).values(), self.strides, net.anchor_generator.cell_anchors, strict=True
+        ):
+            said = net.head([level])
+            sides = (anchors[:, 2:] - anchors[:, :2]) / stride
+            code = said["bbox_regression"].unflatten(1, (-1, self.anchors))
+            shift = code[..., :2] * sides
+            half = code[..., 2:].clamp(max=net.box_coder.bbox_xform_clip).exp() * sides / 2
+            boxes = torch.cat([half - shift, half + shift], dim=3).flatten(1, 2)
+            found.append(torch.cat([boxes, said["cls_logits"].sigmoid()], dim=2))
+        return torch.cat(found, dim=1)
 
 
 def build(
@@ -46,7 +67,7 @@ def build(
     score_threshold: Share = 0.05,
     nms_threshold: Share = 0.5,
     max_detections: Count = 100,
-) -> Detector:
+) -> RetinaNetDetector:
     """Build the detector.
 
     Args:
@@ -93,4 +114,5 @@ def build(
         detections_per_img=max_detections,
         **NORMALISED,
     )
-    return Detector(net, heads=["head"], numbers=range(n_classes))
+    strides = [first_stride * 2**level for level in range(levels)]
+    return RetinaNetDetector(net, n_classes, strides, anchor_octaves * len(anchor_ratios))
