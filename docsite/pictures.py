@@ -51,6 +51,7 @@ def reports() -> None:
         "report": REPORTS / "classification_digits/report.html",
         "comparison": next((REPORTS / "comparisons").glob("*.html"), REPORTS / "comparisons"),
         "decision": REPORTS / "promote_digits/decision.html",
+        "ladder": REPORTS / "detection_ladder/comparison.html",
     }
     for name, path in pages.items():
         if not path.is_file():
