@@ -109,16 +109,30 @@ def test_the_mirror_image_is_averaged_inside(trained, sources, tmp_path):
     np.testing.assert_allclose(run(image), run(np.ascontiguousarray(image[..., ::-1])), atol=1e-5)
 
 
-def test_a_file_with_other_outputs_is_not_kept(trained, sources, tmp_path, monkeypatch):
+@pytest.mark.parametrize("outputs", [np.nan, 0.5002])
+def test_a_file_with_other_outputs_is_not_kept(trained, sources, tmp_path, monkeypatch, outputs):
     graph = graph_of(trained("activity"))
-    monkeypatch.setitem(
-        exporting.LOADERS, "onnx", lambda path: lambda batch: np.full((len(batch), 2), np.nan)
-    )
-    with pytest.raises(
-        ExportError, match=r"model\.onnx: an output differs by nan; at most 0\.0001 is allowed"
-    ):
-        write_model(graph, sources["activity"], tmp_path / "model.onnx", "onnx")
+    good = exporting.LOADERS["torch"]
+
+    def load(path):
+        run, calls = good(path), []
+
+        def wrong_once(batch):
+            calls.append(batch)
+            return np.full((len(batch), 2), outputs) if len(calls) == 2 else run(batch)
+
+        return wrong_once
+
+    monkeypatch.setitem(exporting.LOADERS, "torch", load)
+    with pytest.raises(ExportError, match=r"model\.pt2: an output differs by .*; at most 0\.0001 is allowed"):
+        write_model(graph, sources["activity"], tmp_path / "model.pt2", "torch")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_differences_of_large_values_count_in_proportion():
+    assert exporting.distance(np.array([0.5, 300.03]), np.array([0.5, 300.0])) == pytest.approx(1e-4)
+    assert exporting.distance(np.array([0.5003, -300.0]), np.array([0.5, -300.0])) == pytest.approx(3e-4)
+    assert np.isnan(exporting.distance(np.array([0.0, np.nan]), np.array([0.0, 1.0])))
 
 
 def test_a_detector_of_two_stages_is_refused(checkpoint):
