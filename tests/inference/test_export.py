@@ -129,12 +129,6 @@ def test_a_file_with_other_outputs_is_not_kept(trained, sources, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_differences_of_large_values_count_in_proportion():
-    assert exporting.distance(np.array([0.5, 300.03]), np.array([0.5, 300.0])) == pytest.approx(1e-4)
-    assert exporting.distance(np.array([0.5003, -300.0]), np.array([0.5, -300.0])) == pytest.approx(3e-4)
-    assert np.isnan(exporting.distance(np.array([0.0, np.nan]), np.array([0.0, 1.0])))
-
-
 def test_a_detector_of_two_stages_is_refused(checkpoint):
     model = {"name": "faster_rcnn", "weights": "none", "min_size": 64, "max_size": 64}
     with pytest.raises(ExportError, match=r"model faster_rcnn: only `fcos`, `retinanet` and the YOLOs"):
@@ -151,6 +145,17 @@ def test_a_detector_takes_images_of_any_size_up_to_the_choice_among_boxes(writte
     assert found.shape == (3, 6 * 4 + 3 * 2, 4 + 2)
     with torch.inference_mode():
         np.testing.assert_allclose(found, graph(torch.from_numpy(image)).numpy(), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_scores_near_zero_are_the_models_own(trained, sources, tmp_path):
+    graph = graph_of(trained("detection"))
+    head = graph.task.model.net.head
+    torch.nn.init.constant_(head.classification_head.cls_logits.bias, -18)
+    inputs = next(exporting.example_batches(graph, sources["detection"]))
+    with torch.inference_mode():
+        assert 0 < graph(torch.from_numpy(inputs))[..., 4:].max() < 1e-3
+    assert write_model(graph, sources["detection"], tmp_path / "model.onnx", "onnx").difference < 1e-5
 
 
 def test_a_detector_whose_boxes_are_chosen_after_the_graph_otherwise_is_refused(trained):

@@ -25,7 +25,7 @@ Format = Literal["onnx", "torch"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 
 TOLERANCE = 1e-4
-"""How far an exported output may be from the model's own, as `distance` measures it."""
+"""How far an exported output may be from the model's own."""
 
 CHECKED = 32
 """Samples that a written file is checked on."""
@@ -45,7 +45,7 @@ class Export:
         path: of the file.
         contract: what goes in and what comes out; it is in the file, too.
         dynamic: axes of the input that may vary, by name.
-        difference: largest distance of any output from the model's own (see `distance`).
+        difference: largest distance of any output from the model's own.
         checked: inputs that were compared.
     """
 
@@ -80,8 +80,11 @@ def write_model(graph: Graph, data: SourceData, path: Path, form: Format) -> Exp
     try:
         _WRITERS[form](program, contract, fresh)
         run = LOADERS[form](fresh)
+        # NumPy's maximum, unlike Python's, is NaN if any is.
         difference = float(
-            np.max([distance(run(batch), wanted) for batch, wanted in zip(inputs, expected, strict=True)])
+            np.max(
+                [np.abs(run(batch) - wanted).max() for batch, wanted in zip(inputs, expected, strict=True)]
+            )
         )
         if not difference <= TOLERANCE:
             raise ExportError(
@@ -91,15 +94,6 @@ def write_model(graph: Graph, data: SourceData, path: Path, form: Format) -> Exp
     finally:
         fresh.unlink(missing_ok=True)
     return Export(path, contract, dynamic, difference, sum(map(len, inputs)))
-
-
-def distance(outputs: np.ndarray, wanted: np.ndarray) -> float:
-    """Measure the largest difference between two arrays of one shape; NaN if either holds NaN.
-
-    Differences of values beyond ±1 count in proportion to the value: at 300 pixels the numbers of float32 lie
-    0.00003 apart, so that no two ways of computing a box agree in absolute terms.
-    """
-    return float((np.abs(outputs - wanted) / np.maximum(1, np.abs(wanted))).max())
 
 
 def example_batches(graph: Graph, data: SourceData) -> Iterator[np.ndarray]:

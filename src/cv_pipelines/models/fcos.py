@@ -30,8 +30,8 @@ class FCOSDetector(PyramidDetector):
         """See `PyramidDetector`."""
         net = cast(FCOS, self.net)
         found = net.head(list(net.backbone(x).values()))
-        # The root of the product of both sigmoids. It is taken of their logarithms, since a runtime whose sigmoid is off
-        # by 1e-7 near 0, as onnxruntime's is, would be off by 3e-4 after the root.
+        # The root of the product of both sigmoids, by their logarithms: a runtime whose sigmoid is off by
+        # 1e-7 near 0, as onnxruntime's is, would be off by 3e-4 after a root.
         scores = torch.exp((log_sigmoid(found["cls_logits"]) + log_sigmoid(found["bbox_ctrness"])) / 2)
         return torch.cat([found["bbox_regression"], scores], dim=2)
 
