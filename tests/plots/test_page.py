@@ -67,8 +67,8 @@ class Page(HTMLParser):
         return [attrs[name] for kind, attrs in self.tags if kind == tag and name in attrs]
 
 
-def leaderboard(rows):
-    return pd.DataFrame(rows, columns=COLUMNS)
+def leaderboard(rows, spread=0.0):
+    return pd.DataFrame(rows, columns=COLUMNS).assign(spread=spread)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,19 @@ class TestIndex:
         page = Page(index_page(leaderboard(rows)))
         assert [row[:2] for row in page.rows[1:]] == [["1", "b"], ["2", "a"]]
         assert "different contracts" not in page.text
+
+    def test_scores_over_several_seeds_say_their_spread(self):
+        rows = [
+            ("a", "t", "digits", "accuracy", 0.9, 1.0, "cpu", "k1", None),
+            ("b", "t", "digits", "accuracy", 0.8, 1.0, "cpu", "k1", None),
+            ("c", "t", "letters", "accuracy", 0.7, 1.0, "cpu", "k2", None),
+        ]
+        text = index_page(leaderboard(rows, spread=[0.0123, 0.0, 0.0]))
+        first, second = [row for row in Page(text).rows if row[0] == "rank"]
+        assert first[3:5] == ["accuracy (higher is better)", "± over seeds"]
+        assert "± over seeds" not in second
+        assert {row[1]: row[4] for row in Page(text).rows if row[1] in "ab"} == {"a": "0.0123", "b": "–"}
+        assert "0.900 ± 0.012" in text
 
     def test_tasks_have_sections_and_scores_charts_of_their_own(self):
         rows = [

@@ -21,8 +21,8 @@ def index_page(leaderboard: pd.DataFrame, title: str = "Experiments", subtitle: 
 
     Args:
         leaderboard: a row an experiment: `experiment`, `task`, `source`, `score_name`, `score` (NaN if there
-            is none), `seconds`, `device`, `contract_key` (null: unknown, so never ranked), `report` (path of
-            its report relative to this page, or null).
+            is none), `spread` over the seeds (0: one seed), `seconds`, `device`, `contract_key` (null:
+            unknown, so never ranked), `report` (path of its report relative to this page, or null).
         title: plain text.
         subtitle: plain text; how many experiments there are if not given.
     """
@@ -78,6 +78,7 @@ def _ranked(part: pd.DataFrame, score: str) -> pd.DataFrame:
 def _group_table(contract: str, score: str, part: pd.DataFrame) -> str:
     meaning = score_meaning(score)
     direction = f" ({meaning.better} is better)" if meaning.better else ""
+    seeds = bool((part["spread"] > 0).any())
     rows = [
         [
             "–" if math.isnan(row["rank"]) else int(row["rank"]),
@@ -86,12 +87,15 @@ def _group_table(contract: str, score: str, part: pd.DataFrame) -> str:
             else row["experiment"],
             row["source"],
             float(row["score"]),
+            *([row["spread"] or "–"] if seeds else []),
             duration(row["seconds"]),
             row["device"],
         ]
         for row in part.to_dict("records")
     ]
     headers = [score + direction if title == "score" else title for title in HEADERS]
+    if seeds:
+        headers.insert(HEADERS.index("score") + 1, "± over seeds")
     return f"<h3>{html.escape(contract)}</h3>" + table(headers, rows)
 
 
@@ -117,18 +121,22 @@ def _score_bars(task: str, score: str, groups: list[tuple[str, pd.DataFrame]]) -
     for place, (contract, part) in enumerate(groups):
         shown = part.head(max(LIMIT - len(names), 0))
         values = [float(v) for v in shown["score"]]
+        texts = [
+            number(v) + (f" ± {number(s)}" if s > 0 else "")
+            for v, s in zip(values, shown["spread"], strict=True)
+        ]
         figure.add_bar(
             x=[v if math.isfinite(v) else 0.0 for v in values],
             y=list(range(len(names), len(names) + len(shown))),
             orientation="h",
             name=plain(contract, 60),
             marker_color=COLORS[place % len(COLORS)],
-            text=[number(v) for v in values],
+            text=texts,
             textposition="outside",
             cliponaxis=False,
             hoverinfo="text",
             hovertext=[
-                plain(f"{name}: {number(v)}") for name, v in zip(shown["experiment"], values, strict=True)
+                plain(f"{name}: {text}") for name, text in zip(shown["experiment"], texts, strict=True)
             ],
         )
         names += [str(name) for name in shown["experiment"]]
