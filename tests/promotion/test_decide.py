@@ -57,6 +57,7 @@ def test_the_first_that_loads_and_keeps_to_its_budgets_is_promoted(reigning, reg
     assert [one["name"] for one in reigning["checks"]] == [
         *("not rolled back", "loads", "same numbers again", "size", "latency")
     ]  # fmt: skip
+    assert reigning["checks"][2]["told"].startswith("accuracy 0.7, and all ")
     assert champion(registry) == ("1", "first")
     version = registry.client.get_model_version(MODEL, "1")
     run = registry.client.get_run(version.run_id)

@@ -157,7 +157,9 @@ class Judge:
         checks = [
             fresh,
             Check("loads", True, f"version {version.number}, read back from the registry"),
-            gate.same_numbers(candidate.values, results.metrics["values"], limits.tolerance),
+            gate.same_numbers(
+                candidate.values, results.metrics["values"], limits.tolerance, self._metric(results)
+            ),
             gate.budget("size", loaded.megabytes, limits.megabytes, "MB"),
             gate.budget("latency", latency(loaded, self.data, limits.timings), limits.latency_ms, "ms"),
         ]
@@ -178,7 +180,7 @@ class Judge:
             told = f"version {rival.number} knows other classes than the source has now: {known} and {now}"
             return [Check("same contract", False, told)], None
         champion = scored(f"champion ({rival.experiment})", loaded, self.data, self.facts)
-        metric = self.config.metric or main_score(challenger.metrics)[0]
+        metric = self._metric(challenger)
         part = self.data.only(challenger.metrics["contract"]["split"])
         try:
             found = compare(champion, challenger, part, metric, self.config.bootstrap, self.config.minimum)
@@ -188,6 +190,10 @@ class Judge:
             return [Check("comparable", False, str(error))], None
         same = Check("same contract", True, "both scored alike")
         return [same, gate.better(self.config, found), *gate.slices(self.config, found)], found
+
+    def _metric(self, results: Results) -> str:
+        """Name the figure that decides."""
+        return self.config.metric or main_score(results.metrics)[0]
 
     def _load(self, version: Version, device: str) -> tuple[Path, Loaded]:
         files = self.registry.fetch(version, self.folder / f"version_{version.number}")

@@ -78,7 +78,7 @@ def budget(name: str, measured: float, limit: float | None, unit: str) -> Check:
 
 
 def same_numbers(
-    then: Mapping[str, float | None], now: Mapping[str, float | None], tolerance: float
+    then: Mapping[str, float | None], now: Mapping[str, float | None], tolerance: float, metric: str
 ) -> Check:
     """Check that a model read back from the registry scores as it did when it was trained.
 
@@ -86,12 +86,12 @@ def same_numbers(
         then: figures of `metrics.json`.
         now: figures of the model as it lies in the registry.
         tolerance: most that two may differ.
+        metric: the figure that is told if all are the same.
     """
     apart = [name for name in {**then, **now} if not _alike(then.get(name), now.get(name), tolerance)]
     told = ", ".join(f"{name} {_shown(now.get(name))} instead of {_shown(then.get(name))}" for name in apart)
-    return Check(
-        "same numbers again", not apart, told or f"all {len(now)} figures again, within {tolerance:g}"
-    )
+    again = f"{metric} {_shown(now.get(metric))}, and all {len(now)} figures again, within {tolerance:g}"
+    return Check("same numbers again", not apart, told or again)
 
 
 def _alike(one: float | None, other: float | None, tolerance: float) -> bool:
