@@ -12,19 +12,29 @@ import pandas as pd
 import pytest
 import torch
 
+from cv_pipelines.data.datasets import keypoint_names
 from cv_pipelines.data.encoding import decode_png, encode_png
 from cv_pipelines.errors import RegistryError
 from cv_pipelines.inference.model import Trained
 from cv_pipelines.inference.requests import disagreement, request_of
 from cv_pipelines.io.package import answers_of, checkpoint_in, write_package
+from cv_pipelines.models.localizer import Localizer
 from cv_pipelines.training.checkpoints import Checkpoint, load_checkpoints
 from cv_pipelines.training.predict import predict, scored_part
 
 DETECTOR = {"score_threshold": 0.0, "max_detections": 50, "min_size": 96, "max_size": 128}
 """Many boxes that overlap, in enlarged images: what a trained detector meets too."""
-FOUND = {"score_threshold": 0.0, "max_detections": 50, "nms_threshold": 0.4}
+FOUND = {"score_threshold": 0.0, "max_detections": 50}
+CHOSEN = FOUND | {"nms_threshold": 0.4}
 ONE_PASS = {
-    "retinanet": {"weights": "none", "min_size": 96, "max_size": 128, "first_stride": 16, "width": 32},
+    "retinanet": {
+        "weights": "none",
+        "min_size": 96,
+        "max_size": 128,
+        "first_stride": 16,
+        "width": 32,
+        **CHOSEN,
+    },
     "yolo_v1": {
         "size": 96,
         "backbone": "paper",
@@ -32,12 +42,25 @@ ONE_PASS = {
         "hidden": 32,
         "head_stride": 1,
         "resize": "stretch",
+        **CHOSEN,
     },
-    "yolo_v3_tiny": {"size": 96, "width": 0.1, "resize": "letterbox"},
-    "yolo_v5": {"size": 96, "width": 0.1, "resize": "letterbox"},
+    "yolo_v3_tiny": {"size": 96, "width": 0.1, "resize": "letterbox", **CHOSEN},
+    "yolo_v5": {"size": 96, "width": 0.1, "resize": "letterbox", **CHOSEN},
+    "localizer": {"size": 96, "weights": "none", "width": 8, "hidden": 16, "score_threshold": 0.0},
+    "rt_detr": {
+        "size": 96,
+        "weights": "none",
+        "width": 32,
+        "hidden": 32,
+        "queries": 40,
+        "decoder_layers": 2,
+        **FOUND,
+    },
 }
+SLOW = {"retinanet", "rt_detr"}
+"""Their graphs take half a minute to write."""
 TASKS = [
-    *("activity", "autoencoder", "classification", "segmentation"),
+    *("activity", "autoencoder", "classification", "landmarks", "segmentation"),
     pytest.param("detection", marks=pytest.mark.slow),  # its graph takes half a minute to write
 ]
 
@@ -53,7 +76,7 @@ def packages(checkpoint, sources, tmp_path_factory):
     def get(task):
         if task not in made:
             if task in ONE_PASS:
-                model = {"name": task, **ONE_PASS[task], **FOUND}
+                model = {"name": task, **ONE_PASS[task]}
                 saved = of_several_minds(checkpoint("detection", model=model))
             else:
                 saved = checkpoint(task, model_options=DETECTOR if task == "detection" else None)
@@ -73,7 +96,11 @@ def of_several_minds(saved):
             module.momentum = None  # the mean of all batches
             module.reset_running_stats()
     with torch.no_grad():
-        model.train().dense(torch.randn(8, 3, 96, 96))
+        if isinstance(model, Localizer):
+            model.head[-1].weight[1:5] *= 0.01  # about half the image: a box of some area is an answer
+            model.head[-1].bias[1:5] = 0.5
+        model.train()
+        model.dense(torch.randn(8, 3, 96, 96))
     weights = model.state_dict()
     for name, weight in weights.items():  # those of the heads, after which no batch norm comes
         if weight.ndim == 4 and name.replace("weight", "bias") in weights and "regression" not in name:
@@ -101,7 +128,9 @@ def test_answers_are_those_of_the_model(task, packages, sources, experiment):
     assert disagreement(task, expected, ids, other, part.categories).startswith(f"{ids[0]}: ")
 
 
-@pytest.mark.parametrize("name", [pytest.param("retinanet", marks=pytest.mark.slow), *sorted(ONE_PASS)[1:]])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ONE_PASS]
+)
 @pytest.mark.parametrize("size", [(64, 64), (40, 90), (150, 33), (1, 50)])
 def test_a_detector_finds_the_same_boxes_in_pictures_of_any_shape(name, size, packages):
     folder, saved = packages(name)
@@ -120,6 +149,19 @@ def test_a_detector_finds_the_same_boxes_in_pictures_of_any_shape(name, size, pa
         x1, y1, x2, y2 = corners
         told = [box[key] for key in "xywh"]
         assert told == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1e-2)
+
+
+def test_points_are_told_by_name_in_pixels_of_the_picture(packages, sources, experiment):
+    folder, saved = packages("landmarks")
+    part = scored_part(experiment("landmarks"), sources["landmarks"])
+    own = predict(experiment("landmarks"), sources["landmarks"], {0: saved}).iloc[0]
+    (answer,) = answers_of(folder, [request_of(part, 0)], "image")
+    assert answer["score"] == pytest.approx(own["score"], abs=1e-4)
+    names = keypoint_names(saved.meta.categories)
+    told = [(point["name"], point["x"], point["y"]) for point in answer["points"]]
+    assert [name for name, *_ in told] == names
+    wanted = np.reshape(own["keypoints"], (-1, 3))[:, :2]
+    np.testing.assert_allclose([place for _, *place in told], wanted, atol=0.05)
 
 
 def test_the_folder_says_what_it_takes_and_holds_the_checkpoint(packages):

@@ -6,7 +6,7 @@ graph; the contract's `boxes` say how. So only detectors that find everything in
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,8 +17,32 @@ from cv_pipelines.errors import ExportError
 from cv_pipelines.inference.graph import DynamicShape, Graph
 from cv_pipelines.inference.model import Trained
 from cv_pipelines.models.detector import PyramidDetector
+from cv_pipelines.models.localizer import Localizer
+from cv_pipelines.models.rt_detr import RtDetr
 from cv_pipelines.models.yolo.detector import Yolo
-from cv_pipelines.models.yolo.letterbox import in_squares
+from cv_pipelines.models.yolo.letterbox import Resize, in_squares
+
+
+class DenseDetector(Protocol):
+    """A detector that can say what it finds everywhere, and how boxes are chosen from that."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Map (B, 3, H, W), normalised, to (B, places, 4 + classes)."""
+
+    def rule(self) -> dict[str, Any]:
+        """Return `score_threshold`, `candidates`, `overlap`, `most`, and what else the choice needs."""
+
+
+class SquareDetector(DenseDetector, Protocol):
+    """One that brings images to a square.
+
+    Attributes:
+        size: its side, in pixels.
+        resize: how.
+    """
+
+    size: int
+    resize: Resize
 
 
 class BoxGraph(Graph):
@@ -32,7 +56,7 @@ class BoxGraph(Graph):
         """Map (B, 3, H, W) float32, 0 to 255, to what is found at each place."""
         normalize = self.task.normalize
         x = (x - normalize.mean.view(-1, 1, 1)) / normalize.std.view(-1, 1, 1)
-        return cast(PyramidDetector | Yolo, self.task.model).dense(x)
+        return cast(DenseDetector, self.task.model).dense(x)
 
     def contract(self) -> dict[str, Any]:
         """Say too how images are resized and how boxes are chosen."""
@@ -70,14 +94,14 @@ class PyramidGraph(BoxGraph):
 
 
 class SquareGraph(BoxGraph):
-    """The YOLOs: squares of one size, and boxes as shares of their side."""
+    """The YOLOs and the localizer: squares of one size, and boxes as shares of their side."""
 
     meaning = "batch, places, left, upper, right, lower side as shares of the square's; a score a class"
 
     @property
-    def detector(self) -> Yolo:
+    def detector(self) -> SquareDetector:
         """The model."""
-        return cast(Yolo, self.task.model)
+        return cast(SquareDetector, self.task.model)
 
     def fitted(self, sample: np.ndarray) -> np.ndarray:
         """Bring an image into the square, and fill that up with the mean colour."""
@@ -98,7 +122,18 @@ class SquareGraph(BoxGraph):
         return said | {"boxes": self.detector.rule()}
 
 
-KINDS: dict[type[Any], type[BoxGraph]] = {PyramidDetector: PyramidGraph, Yolo: SquareGraph}
+class QueryGraph(SquareGraph):
+    """RT-DETR, whose library asks for the `len` of a batch."""
+
+    strict = True
+
+
+KINDS: dict[type[Any], type[BoxGraph]] = {
+    PyramidDetector: PyramidGraph,
+    Yolo: SquareGraph,
+    Localizer: SquareGraph,
+    RtDetr: QueryGraph,
+}
 
 
 def box_graph(trained: Trained) -> BoxGraph:
@@ -122,6 +157,6 @@ def box_graph(trained: Trained) -> BoxGraph:
         if isinstance(trained.task.model, model):
             return graph(trained)
     raise ExportError(
-        f"{name}: model {trained.meta.model}: only `fcos`, `retinanet` and the YOLOs can be exported, "
-        "for they find everything in one pass; `kedro cv predict` uses any detector"
+        f"{name}: model {trained.meta.model}: only `fcos`, `retinanet`, `rt_detr`, `localizer` and the "
+        "YOLOs can be exported; `kedro cv predict` uses any detector"
     )

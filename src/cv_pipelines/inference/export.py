@@ -142,7 +142,7 @@ def traced(graph: Graph, example: np.ndarray) -> tuple[ExportedProgram, list[str
         given = torch.from_numpy(wider(example, graph.multiple) if len(shapes) > 1 else example)
         try:
             with quiet():
-                program = torch.export.export(graph, (given,), dynamic_shapes=(shapes,))
+                program = torch.export.export(graph, (given,), dynamic_shapes=(shapes,), strict=graph.strict)
         except Exception as error:  # PyTorch raises many kinds
             reason = reason or f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         else:

@@ -27,12 +27,14 @@ class Graph(nn.Module):
         meaning: what that is.
         class_list: which classes it is of.
         multiple: what the sides of an image must be divisible by, where any size will do.
+        strict: trace by reading Python's bytecode, which takes longer, but leaves `len` of a batch open.
     """
 
     output: ClassVar[str] = "probabilities"
     meaning: ClassVar[str]
     class_list: ClassVar[Literal["labels", "mask", "objects"] | None] = "labels"
     multiple: ClassVar[int] = 1
+    strict: ClassVar[bool] = False
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cv_pipelines.data.datasets import keypoint_names
 from cv_pipelines.data.encoding import encode_png
 from cv_pipelines.errors import ExportError
 from cv_pipelines.inference.box_graphs import box_graph
@@ -15,6 +17,7 @@ from cv_pipelines.inference.graph import Graph
 from cv_pipelines.inference.model import Trained
 from cv_pipelines.tasks.autoencoder import channels_last
 from cv_pipelines.tasks.classification import Classification
+from cv_pipelines.tasks.landmarks import Landmarks
 from cv_pipelines.tasks.segmentation import Segmentation, at_size
 
 
@@ -79,17 +82,44 @@ class PictureGraph(Graph):
             yield {"sample_id": sample["sample_id"], "image": encode_png(channels_last(picture))}
 
 
+class PointGraph(Graph):
+    """Images to (B, 1 + 2P): whether an object is there, and its points."""
+
+    output = "points"
+    meaning = (
+        "batch, 1 + 2 a point: probability that an object is there, 0..1; "
+        "x, y of each point as shares of width and height"
+    )
+    class_list = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return presence and points."""
+        told = self.task.model(self.task.inputs({"image": x})).float()
+        return torch.cat([told[:, :1].sigmoid(), told[:, 1:]], dim=1)
+
+    def contract(self) -> dict[str, Any]:
+        """Say too what the points are called."""
+        return super().contract() | {"points": keypoint_names(self.trained[0].meta.categories)}
+
+    def rows(self, samples: Sequence[dict[str, Any]], outputs: Tensor) -> Iterable[dict[str, Any]]:
+        """Return a row a sample: its points in its own pixels."""
+        sizes = np.array([[sample["width"], sample["height"]] for sample in samples], dtype=np.float64)
+        told = Landmarks.in_pixels(outputs.double().numpy(), sizes)
+        for sample, row in zip(samples, told, strict=True):
+            yield from Landmarks.rows_of(sample["sample_id"], row)
+
+
 GRAPHS: dict[str, Callable[[Trained], Graph]] = {
     "activity": ClassGraph,
     "autoencoder": PictureGraph,
     "classification": ClassGraph,
     "detection": box_graph,
+    "landmarks": PointGraph,
     "segmentation": MaskGraph,
 }
 
 REFUSED = {
     "gan": "it makes images of noise; there is no input whose outputs could be compared",
-    "landmarks": "served models have no answer for points yet; `kedro cv predict` gives them",
 }
 
 

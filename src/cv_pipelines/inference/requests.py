@@ -18,7 +18,7 @@ NEAR = 1e-3
 """How far a probability may be from the model's own; sums in another order make it some 1e-6."""
 
 PIXELS_APART = 1.0
-"""How far a side of a box may be from the model's own."""
+"""How far a side of a box, or a point, may be from the model's own."""
 
 SHARE = 0.99
 """Share of boxes, or of pixels, that have to agree: where two scores are all but equal, some may not."""
@@ -49,6 +49,8 @@ def disagreement(
         own = rows.get(name, pd.DataFrame(columns=expected.columns))
         if task == "detection":
             told = _of_boxes(own, answer["boxes"], categories)
+        elif task == "landmarks":
+            told = _of_points(own.iloc[0], answer)
         elif task in {"segmentation", "autoencoder"}:
             told = _of_pixels(task, own.iloc[0], answer)
         else:
@@ -67,6 +69,16 @@ def _of_pixels(task: str, own: pd.Series, answer: Mapping[str, Any]) -> str:
     apart = np.abs(mine.astype(int) - theirs.astype(int))
     same = float((apart <= (0 if task == "segmentation" else 1)).mean())
     return "" if same >= SHARE else f"{same:.1%} of the {key}'s pixels are those of the model"
+
+
+def _of_points(own: pd.Series, answer: Mapping[str, Any]) -> str:
+    mine = np.asarray(own["keypoints"]).reshape(-1, 3)[:, :2]
+    theirs = np.array([[point["x"], point["y"]] for point in answer["points"]])
+    apart = abs(own["score"] - answer["score"])
+    if apart > NEAR:
+        return f"the score is {apart:.2g} away from the model's own"
+    far = float(np.abs(mine - theirs).max())
+    return "" if far <= PIXELS_APART else f"a point is {far:.2g} pixels away from the model's own"
 
 
 def _of_boxes(own: pd.DataFrame, boxes: Answers, categories: Categories) -> str:

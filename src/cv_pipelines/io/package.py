@@ -108,6 +108,10 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "autoencoder": {"image": DataType.string},
     "classification": _CLASS,
     "detection": {"boxes": Array(Object([Property("label", DataType.string), *_PLACE]))},
+    "landmarks": {
+        "score": DataType.double,
+        "points": Array(Object([Property("name", DataType.string), *_PLACE[1:3]])),
+    },
     "segmentation": {"mask": DataType.string, "height": DataType.long, "width": DataType.long},
 }
 SEVERAL: dict[str, Any] = {"labels": Array(DataType.string), "probabilities": _NUMBERS}

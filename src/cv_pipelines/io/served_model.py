@@ -198,8 +198,7 @@ def resized(pixels: np.ndarray, size: list[int]) -> np.ndarray:
     if list(pixels.shape[:2]) == size:
         return pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    made = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    return made if made.ndim == 3 else made[..., None]
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR)).reshape(*size, -1)
 
 
 def scaled(pixels: np.ndarray, given: dict[str, Any]) -> np.ndarray:
@@ -278,6 +277,10 @@ def answer(
     if contract["task"] == "autoencoder":
         picture = (output * 255).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
         return {"image": png(picture[..., 0] if picture.shape[2] == 1 else picture)}
+    if contract["task"] == "landmarks":
+        places = output[1:].reshape(-1, 2) * np.array([size[1], size[0]]) - 0.5
+        named = zip(contract["points"], places.tolist(), strict=True)
+        return {"score": float(output[0]), "points": [{"name": k, "x": x, "y": y} for k, (x, y) in named]}
     shares = {"probabilities": output.astype(float).tolist()}
     if contract.get("several_labels"):
         return {"labels": [name for name, p in zip(classes, output, strict=True) if p >= 0.5], **shares}
@@ -312,10 +315,9 @@ def boxes_row(
         corners, labels, scores = detections(output, (height, width), padded, rule)
     factors = np.array([size[1] / width, size[0] / height] * 2)
     rows = zip(corners * factors, labels.tolist(), scores.tolist(), strict=True)
-    names = contract["classes"]
     return {
         "boxes": [
-            {"label": names[k], "score": score, "x": x1, "y": y1, "w": x2 - x1, "h": y2 - y1}
+            {"label": contract["classes"][k], "score": score, "x": x1, "y": y1, "w": x2 - x1, "h": y2 - y1}
             for (x1, y1, x2, y2), k, score in ((corner.tolist(), k, score) for corner, k, score in rows)
         ]
     }

@@ -7,7 +7,7 @@ in Sermanet et al. 2014 (OverFeat, arXiv 1312.6229, §4.2): by squared error, on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from cv_pipelines.models.detector import Count, check_channels
 from cv_pipelines.models.efficientnet import Weights, encoder
-from cv_pipelines.models.yolo.letterbox import Frame, in_squares
+from cv_pipelines.models.yolo.letterbox import Frame, Resize, in_squares
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Targets = Sequence[dict[str, Tensor]]
@@ -25,6 +25,8 @@ Targets = Sequence[dict[str, Tensor]]
 class Localizer(nn.Module):
     """Encoder and two linear layers that see the whole image: p_c, four numbers of a box, C classes.
 
+    Images are stretched to a square.
+
     Args:
         features: the encoder.
         head: from its last map to 1 + 4 + C numbers.
@@ -32,6 +34,8 @@ class Localizer(nn.Module):
         alpha: share of the classes' loss, 0 to 1.
         score_threshold: below, nothing is found.
     """
+
+    resize: Resize = "stretch"
 
     def __init__(
         self, features: nn.Module, head: nn.Module, size: int, alpha: float, score_threshold: float
@@ -54,33 +58,53 @@ class Localizer(nn.Module):
             Losses by name, or a dict an image with `boxes` (K, 4) in its own pixels, `labels`, `scores`, 0 to
             1; K is 0 or 1. The score is p_c times the class's probability.
         """
-        batch, frames = in_squares(images, self.size, "stretch")
-        numbers = self.head(self.encoder(batch)[-1]).float()
-        there, box, classes = numbers[:, 0], numbers[:, 1:5], numbers[:, 5:]
+        x, frames = in_squares(images, self.size, self.resize)
         if self.training:
             assert targets is not None
-            return self._losses(there, box, classes, _wanted(targets, frames, self.size))
-        best, labels = classes.softmax(dim=1).max(dim=1)
-        scores = there.sigmoid() * best
-        corners = torch.cat([box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2], dim=1) * self.size
-        return [self._found(*one) for one in zip(frames, corners, labels, scores, strict=True)]
+            return self._losses(self._numbers(x), _wanted(targets, frames, self.size))
+        return [self._found(*one) for one in zip(frames, self.dense(x)[:, 0], strict=True)]
 
-    def _losses(
-        self, there: Tensor, box: Tensor, classes: Tensor, wanted: tuple[Tensor, Tensor, Tensor]
-    ) -> dict[str, Tensor]:
+    def dense(self, x: Tensor) -> Tensor:
+        """Return the one answer an image, however unsure it is.
+
+        Args:
+            x: (B, 3, size, size), normalised.
+
+        Returns:
+            (B, 1, 4 + classes): the box XYXY as shares of the side; then p_c times the probability of each
+            class, 0 to 1, which is 0 where the box has no area.
+        """
+        numbers = self._numbers(x)
+        centre, sides = numbers[:, 1:3], numbers[:, 3:5]
+        scores = (
+            numbers[:, :1].sigmoid() * numbers[:, 5:].softmax(dim=1) * (sides > 0).all(dim=1, keepdim=True)
+        )
+        return torch.cat([centre - sides / 2, centre + sides / 2, scores], dim=1)[:, None]
+
+    def rule(self) -> dict[str, Any]:
+        """Say how the answer is made of what `dense` returns: the best class, if it is sure enough."""
+        return {"score_threshold": self.score_threshold, "candidates": 1, "overlap": 1.0, "most": 1}
+
+    def _numbers(self, x: Tensor) -> Tensor:
+        numbers: Tensor = self.head(self.encoder(x)[-1])
+        return numbers.float()
+
+    def _losses(self, numbers: Tensor, wanted: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
         """Return α times the cross-entropy of p_c and class and 1 − α times the squared error of the box.
 
         Means over images. Where there is no object, class and box do not matter.
         """
+        there, box, classes = numbers[:, 0], numbers[:, 1:5], numbers[:, 5:]
         is_there, true, labels = wanted
         entropy = F.binary_cross_entropy_with_logits(there, is_there.float(), reduction="none")
         entropy = entropy + F.cross_entropy(classes, labels, reduction="none") * is_there
         error = (box - true).square().sum(dim=1) * is_there
         return {"classes": self.alpha * entropy.mean(), "box": (1 - self.alpha) * error.mean()}
 
-    def _found(self, frame: Frame, box: Tensor, label: Tensor, score: Tensor) -> dict[str, Tensor]:
-        kept = slice(None) if score >= self.score_threshold and (box[2:] > box[:2]).all() else slice(0)
-        boxes = frame.to_image(box[None])
+    def _found(self, frame: Frame, answer: Tensor) -> dict[str, Tensor]:
+        score, label = answer[4:].max(dim=0)
+        kept = slice(None) if score > self.score_threshold else slice(0)
+        boxes = frame.to_image(answer[None, :4] * self.size)
         return {"boxes": boxes[kept], "labels": label[None][kept], "scores": score[None][kept]}
 
 

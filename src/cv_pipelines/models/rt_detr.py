@@ -81,10 +81,9 @@ class RtDetr(nn.Module):
         x, frames = in_squares(images, self.size, self.resize)
         maps = self.encoder(x)[FIRST:]
         with torch.autocast(x.device.type, enabled=False):
-            levels = [one(found.float()) for one, found in zip(self.projection, maps, strict=True)]
             labels = self._labels(targets, frames) if self.training and targets else None
             given = labels if labels and any(len(one["boxes"]) for one in labels) else None
-            found = self.net(None, inputs_embeds=levels[-1], encoder_outputs=self.neck(levels), labels=given)
+            found = self._decoded(maps, given)
             if not self.training:
                 said = (found.logits, found.pred_boxes, frames)
                 return [self._detections(*one) for one in zip(*said, strict=True)]
@@ -94,6 +93,29 @@ class RtDetr(nn.Module):
                 name: torch.stack([v for key, v in found.loss_dict.items() if key.startswith(name)]).sum()
                 for name in LOSSES
             }
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Return what each query finds.
+
+        Args:
+            x: (B, 3, size, size), normalised.
+
+        Returns:
+            (B, queries, 4 + classes): boxes XYXY as shares of the side; then the score of each class, 0 to 1.
+        """
+        found = self._decoded(self.encoder(x)[FIRST:])
+        corners = box_convert(found.pred_boxes, "cxcywh", "xyxy")
+        return torch.cat([corners, found.logits.sigmoid()], dim=2)
+
+    def rule(self) -> dict[str, Any]:
+        """Say how boxes are chosen from what `dense` returns: the best pairs, however much they overlap."""
+        most = self.max_detections
+        return {"score_threshold": self.score_threshold, "candidates": most, "overlap": 1.0, "most": most}
+
+    def _decoded(self, maps: Sequence[Tensor], labels: list[dict[str, Tensor]] | None = None) -> Any:
+        """Return what the library's model says of the encoder's maps."""
+        levels = [one(found.float()) for one, found in zip(self.projection, maps, strict=True)]
+        return self.net(None, inputs_embeds=levels[-1], encoder_outputs=self.neck(levels), labels=labels)
 
     def _labels(self, targets: Sequence[dict[str, Tensor]], frames: list[Frame]) -> list[dict[str, Tensor]]:
         """Give targets as RT-DETR wants them: centre and size as shares of the square; none without area."""

@@ -89,10 +89,20 @@ class Landmarks(Task):
         """Return (1 + 2P,) float64 a sample: the probability, then x, y of each point in image pixels."""
         output = self.model(self.inputs(batch)).double().cpu().numpy()
         samples = self.eval_data().samples.iloc[[int(index) for index in batch["index"]]]
-        sizes = samples[["width", "height"]].to_numpy(np.float64)
-        places = output[:, 1:].reshape(len(output), -1, 2) * sizes[:, None] - 0.5
         chances = 1 / (1 + np.exp(-output[:, :1]))
-        return np.concatenate([chances, places.reshape(len(output), -1)], axis=1)
+        told = np.concatenate([chances, output[:, 1:]], axis=1)
+        return self.in_pixels(told, samples[["width", "height"]].to_numpy(np.float64))
+
+    @staticmethod
+    def in_pixels(told: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Turn shares of width and height into pixels of the image.
+
+        Args:
+            told: (B, 1 + 2P): presence, then x, y of each point as shares.
+            sizes: (B, 2) width and height of each image.
+        """
+        places = told[:, 1:].reshape(len(told), -1, 2) * sizes[:, None] - 0.5
+        return np.concatenate([told[:, :1], places.reshape(len(told), -1)], axis=1)
 
     @classmethod
     def rows_of(cls, sample_id: str, output: np.ndarray) -> list[dict[str, Any]]:
