@@ -107,7 +107,10 @@ def main() -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}; all if none is given"
     )
-    for name in parser.parse_args().names or PICTURES:
+    names = parser.parse_args().names or list(PICTURES)
+    if unknown := [name for name in names if name not in PICTURES]:
+        parser.error(f"{', '.join(unknown)}: allowed are {', '.join(PICTURES)}")
+    for name in names:
         PICTURES[name]()
     for path in sorted(Path(IMAGES).glob("*.png")):
         print(f"{path.relative_to(PROJECT)}: {path.stat().st_size // 1000} kB")
