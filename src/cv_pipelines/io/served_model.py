@@ -314,13 +314,12 @@ def boxes_row(
     else:
         corners, labels, scores = detections(output, (height, width), padded, rule)
     factors = np.array([size[1] / width, size[0] / height] * 2)
-    rows = zip(corners * factors, labels.tolist(), scores.tolist(), strict=True)
-    return {
-        "boxes": [
-            {"label": contract["classes"][k], "score": score, "x": x1, "y": y1, "w": x2 - x1, "h": y2 - y1}
-            for (x1, y1, x2, y2), k, score in ((corner.tolist(), k, score) for corner, k, score in rows)
-        ]
-    }
+    rows = zip((corners * factors).tolist(), labels.tolist(), scores.tolist(), strict=True)
+    boxes = [
+        {"label": contract["classes"][k], "score": score, "x": x1, "y": y1, "w": x2 - x1, "h": y2 - y1}
+        for (x1, y1, x2, y2), k, score in rows
+    ]
+    return {"boxes": boxes}
 
 
 def detections(
